@@ -1,0 +1,67 @@
+"""What importing mentalize costs, beside a bare `import pydantic`: medians over fresh processes, taken in turns.
+
+Exits with 1 if `import mentalize` takes longer than its target, or if anything is loaded that should wait for its
+first use.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+
+TARGET = 0.150
+"""Seconds that `import mentalize` may take."""
+LATE = ("chromadb", "langgraph", "litellm", "torch")
+"""What must not be loaded before it is used."""
+PACKAGE, FACADE, YARDSTICK = STATEMENTS = ("import mentalize", "from mentalize import Mind", "import pydantic")
+
+PROGRAM = """
+import json, sys, time
+began = time.perf_counter()
+{statement}
+seconds = time.perf_counter() - began
+print(json.dumps({{"seconds": seconds, "early": [name for name in {late!r} if name in sys.modules]}}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import in a fresh process."""
+
+    seconds: float
+    early: list[str]
+    """What it loaded that should wait."""
+
+
+def fresh(statement: str) -> Import:
+    program = PROGRAM.format(statement=statement, late=LATE)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return Import(**json.loads(done.stdout))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=10, help="fresh processes for each statement")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    arguments = parser.parse_args()
+
+    early = {name for statement in STATEMENTS for name in fresh(statement).early}  # and warms disk and bytecode
+    rounds = [{statement: fresh(statement) for statement in STATEMENTS} for _ in range(arguments.times)]
+    medians = {statement: statistics.median(done[statement].seconds for done in rounds) for statement in STATEMENTS}
+
+    if arguments.json:
+        print(json.dumps({"median_seconds": medians, "loaded_early": sorted(early)}))
+    else:
+        for statement, median in medians.items():
+            print(f"{statement:<28} {median * 1000:6.1f} ms  {median / medians[YARDSTICK]:5.2f} × pydantic")
+    if early:
+        print(f"loaded before it is used: {', '.join(sorted(early))}", file=sys.stderr)
+    if medians[PACKAGE] > TARGET:
+        print(f"{PACKAGE} takes longer than {TARGET * 1000:.0f} ms", file=sys.stderr)
+    return 1 if early or medians[PACKAGE] > TARGET else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

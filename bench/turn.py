@@ -1,0 +1,314 @@
+"""What a turn costs: calls, depth and wall time of each effort, beside a replay of MetaMind's released call order.
+
+A scripted OpenAI-compatible server on loopback, in a process of its own, answers every call after a fixed time with a
+valid value that the judges like. The replay sends the 37 calls of MetaMind's released code (arXiv 2505.18943, commit
+866aaf6: 7,835 prompt tokens, 878 completion tokens) one after another through the same client to the same server.
+
+Exits with 1 if `medium` is not four calls deep, or not seven times as fast as the replay at 200 ms per call.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from openai_server import OpenAIServer, Reply, schema_of
+
+MESSAGE = "I'm fine. Go without me, really."
+EFFORTS = ("none", "minimal", "low", "medium", "high")
+HYPOTHESES = 6
+
+REPLAY_CALLS = 37
+REPLAY_PROMPT_TOKENS = 7_835
+REPLAY_COMPLETION_TOKENS = 878
+
+DEPTH = 4
+"""Calls of a `medium` turn that wait for one another."""
+SPEEDUP = 7.0
+"""How many times faster than the replay a `medium` turn is, at least, at `SPEEDUP_AT` per call."""
+SPEEDUP_AT = 0.2
+OWN_TIME = 0.015
+"""Seconds that a `medium` turn should take when the models take none."""
+
+
+# --- the server -------------------------------------------------------------------------------------------
+
+
+class Answerer:
+    """Fills the JSON schema of a request as a cooperative model would; each answer's words are new.
+
+    New words keep caches of equal questions from answering in the server's place.
+    """
+
+    EMPTY = frozenset({"risk", "broken_rules", "critique", "flaw", "memory"})
+    """Fields that would send the turn another way: signs of danger, vetoes, a demand for revision."""
+    QUOTES = frozenset({"words", "trigger"})
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._numbers = itertools.count(1)
+
+    def __call__(self, body: dict[str, Any]) -> Reply:
+        number = next(self._numbers)
+        schema = schema_of(body)
+        if schema is None:
+            return Reply(text=words(REPLAY_COMPLETION_TOKENS // REPLAY_CALLS, number), delay=self._seconds)
+        return Reply(text=json.dumps(self._value(schema, schema, "", 1, number)), delay=self._seconds)
+
+    def _value(self, schema: Mapping[str, Any], root: Mapping[str, Any], name: str, index: int, number: int) -> Any:
+        if "$ref" in schema:
+            schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+        if options := schema.get("enum"):
+            return self._option(options, index)
+        match schema.get("type"):
+            case "object":
+                fields: Mapping[str, Any] = schema.get("properties", {})
+                return {key: self._value(inner, root, key, index, number) for key, inner in fields.items()}
+            case "array":
+                count = 0 if name in self.EMPTY else min(schema.get("maxItems", 3), HYPOTHESES)
+                return [self._value(schema["items"], root, name, at, number) for at in range(1, count + 1)]
+            case "integer" | "number":
+                return min(max(3, schema.get("minimum", 3)), schema.get("maximum", 3))
+            case "boolean":
+                return False
+            case _:
+                return self._text(schema, name, index, number)
+
+    def _option(self, options: list[str], index: int) -> str:
+        if "none" in options:
+            return "none"
+        return options[-1] if "very high" in options else options[index % len(options)]
+
+    def _text(self, schema: Mapping[str, Any], name: str, index: int, number: int) -> str:
+        if name in self.EMPTY:
+            return ""
+        if name == "id":
+            return f"h{index}"
+        text = MESSAGE if name in self.QUOTES else words(16, number * 100 + index)
+        return text[: schema.get("maxLength", len(text))]
+
+
+def words(count: int, seed: int) -> str:
+    """A text of `count` words that differs from that of any other seed."""
+    vocabulary = ("they", "may", "want", "to", "be", "asked", "again", "and", "fear", "that", "nobody", "will")
+    return " ".join([f"In reading {seed}", *(vocabulary[at % len(vocabulary)] for at in range(count - 3))])
+
+
+async def serve(seconds: float) -> None:
+    async with OpenAIServer(Answerer(seconds)) as server:
+        print(server.base_url, flush=True)
+        await asyncio.Event().wait()
+
+
+CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+
+
+def stay_on(core: int) -> None:
+    """Keep this process, and those that it starts from now on, on one core."""
+    os.sched_setaffinity(0, {core})
+
+
+@contextlib.contextmanager
+def server(seconds: float) -> Iterator[str]:
+    """The base URL of a server in a process of its own, on another core than ours where there are two."""
+    if CORES:
+        stay_on(max(CORES))
+    command = [sys.executable, __file__, "--serve", str(seconds)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    if CORES:
+        stay_on(min(CORES))
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+# --- what is measured -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One effort, or the replay, at one time per call."""
+
+    name: str
+    per_call: float
+    turns: int
+    calls: int
+    depth: int
+    median: float
+    p95: float
+    cpu: float
+    """Processor seconds of this process per turn, median."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    calls: int
+    depth: int
+    seconds: float
+    cpu: float
+
+
+async def timed(name: str, per_call: float, turns: int, once: Callable[[], Awaitable[tuple[int, int]]]) -> Row:
+    """`once` runs a turn and returns its calls and depth; the first run only warms up."""
+    await once()
+    samples: list[Sample] = []
+    for _ in range(turns):
+        began, cpu = time.perf_counter(), time.process_time()
+        calls, depth = await once()
+        samples.append(Sample(calls, depth, time.perf_counter() - began, time.process_time() - cpu))
+    seconds = sorted(sample.seconds for sample in samples)
+    return Row(
+        name=name,
+        per_call=per_call,
+        turns=turns,
+        calls=max(sample.calls for sample in samples),
+        depth=max(sample.depth for sample in samples),
+        median=statistics.median(seconds),
+        p95=seconds[min(len(seconds) - 1, round(0.95 * (len(seconds) - 1)))],
+        cpu=statistics.median(sample.cpu for sample in samples),
+    )
+
+
+async def replay(base_url: str, per_call: float, turns: int) -> Row:
+    from mentalize.llm.http import OpenAICompatibleModel
+    from mentalize.llm.model import Request
+    from mentalize.types import user
+
+    model = OpenAICompatibleModel("scripted", base_url=base_url)
+    prompt = user(words(REPLAY_PROMPT_TOKENS // REPLAY_CALLS, 0))
+
+    async def once() -> tuple[int, int]:
+        for _ in range(REPLAY_CALLS):
+            await model.complete(Request(messages=(prompt,), temperature=0.7))
+        return REPLAY_CALLS, REPLAY_CALLS
+
+    try:
+        return await timed("MetaMind (replay)", per_call, turns, once)
+    finally:
+        await model.close()
+
+
+async def efforts(base_url: str, per_call: float, turns: Callable[[str], int]) -> list[Row]:
+    from mentalize import Mind, Settings
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(
+            model="openai_compatible/scripted", base_url=base_url, hypotheses=HYPOTHESES, cache_folder=Path(folder)
+        )
+        mind = Mind(settings)
+
+        async def once(effort: str) -> tuple[int, int]:
+            trace = (await mind.reply([{"role": "user", "content": MESSAGE}], effort=effort)).trace
+            if trace.failures:
+                raise RuntimeError(f"A {effort} turn left something out: {'; '.join(trace.failures)}")
+            return trace.calls, trace.depth
+
+        try:
+            return [
+                await timed(effort, per_call, turns(effort), lambda effort=effort: once(effort)) for effort in EFFORTS
+            ]
+        finally:
+            await mind.close()
+
+
+async def measure(times: tuple[float, ...], *, quick: bool) -> list[Row]:
+    rows: list[Row] = []
+    for per_call in times:
+
+        def turns(effort: str, per_call: float = per_call) -> int:
+            if per_call == 0:
+                return 100 if effort == "medium" else 10
+            return 3 if quick else 15
+
+        with server(per_call) as base_url:
+            rows += await efforts(base_url, per_call, turns)
+            rows.append(await replay(base_url, per_call, 1 if quick and per_call else 3))
+    return rows
+
+
+# --- what is said -----------------------------------------------------------------------------------------
+
+
+def find(rows: list[Row], name: str, per_call: float) -> Row:
+    return next(row for row in rows if row.name.startswith(name) and row.per_call == per_call)
+
+
+def speedup(rows: list[Row], row: Row) -> float:
+    """How many times faster than the replay."""
+    return find(rows, "MetaMind", row.per_call).median / row.median
+
+
+def faults(rows: list[Row]) -> list[str]:
+    found = [
+        f"medium is {row.depth} calls deep at {row.per_call * 1000:.0f} ms, not {DEPTH}"
+        for row in rows
+        if row.name == "medium" and row.depth != DEPTH
+    ]
+    for row in rows:
+        if row.name == "medium" and row.per_call == SPEEDUP_AT and speedup(rows, row) < SPEEDUP:
+            found.append(f"medium is {speedup(rows, row):.1f} times faster than the replay, not {SPEEDUP:.0f}")
+    return found
+
+
+def show(rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("per call", "what", "calls", "depth", "median", "p95", "processor", "times faster")
+    for before, row in zip([None, *rows], rows, strict=False):
+        if before and before.per_call != row.per_call:
+            table.add_section()
+        milliseconds = [f"{value * 1000:,.1f} ms" for value in (row.median, row.p95, row.cpu)]
+        per_call = f"{row.per_call * 1000:.0f} ms"
+        table.add_row(per_call, row.name, str(row.calls), str(row.depth), *milliseconds, f"{speedup(rows, row):.1f}")
+    console = Console(width=110)
+    console.print(table)
+    if any(row.per_call == 0 for row in rows):
+        own = find(rows, "medium", 0)
+        console.print(
+            f"The pipeline's own time per medium turn, on one core: median {own.median * 1000:.1f} ms,"
+            f" p95 {own.p95 * 1000:.1f} ms (target: {OWN_TIME * 1000:.0f} ms; n = {own.turns})."
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer turns")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--times", type=float, nargs="+", default=[0, 0.05, 0.2], help="seconds per call")
+    parser.add_argument("--serve", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve is not None:
+        asyncio.run(serve(arguments.serve))
+        return 0
+    rows = asyncio.run(measure(tuple(arguments.times), quick=arguments.quick))
+    found = faults(rows)
+    if arguments.json:
+        print(json.dumps({"rows": [dataclasses.asdict(row) for row in rows], "faults": found}, indent=1))
+    else:
+        show(rows)
+    for fault in found:
+        print(fault, file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""FeelingScorer: the feeling behind a message by a one-token choice, calibrated against an empty conversation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..llm.choose import choose_calibrated
+from ..llm.model import Model
+from ..prompts.format import transcript
+from ..prompts.prompt import Prompt
+from ..types import Emotion, Perception, Turn
+from .question import Framing
+
+FEELINGS = ("hurt", "angry", "worried", "ashamed", "happy", "grieving", "tired", "calm")
+_LETTERS = tuple("ABCDEFGH")
+_SHORTLISTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FeelingInputs:
+    """What the prompt is filled with."""
+
+    options: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeelingScorer:
+    """Chooses among `FEELINGS`."""
+
+    model: Model
+    framing: Framing
+    prompt: Prompt[FeelingInputs]
+
+    async def __call__(self, turn: Turn, perception: Perception) -> Perception:
+        """`perception` with the chosen emotion; its intensity stays the reader's."""
+        options = " ".join(f"{letter}: {feeling}." for letter, feeling in zip(_LETTERS, FEELINGS, strict=True))
+        task = self.prompt.render(FeelingInputs(options))
+        empty = f"{transcript((), longest=1)}\n\n{task}"
+        scores = await choose_calibrated(
+            self.model,
+            self.framing.about(turn, task, "score.feeling", max_tokens=1),
+            self.framing.without_conversation(empty, "score.feeling", max_tokens=1),
+            _LETTERS,
+        )
+        ranked = sorted(zip(_LETTERS, FEELINGS, strict=True), key=lambda pair: scores[pair[0]], reverse=True)
+        shortlist = tuple(feeling for _, feeling in ranked[:_SHORTLISTED])
+        return replace(perception, emotion=Emotion(shortlist[0], perception.emotion.intensity), shortlist=shortlist)

@@ -1,0 +1,160 @@
+"""Intake: the caller's messages made into a `Turn`, and how much thought it gets. Code only."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from ..errors import InputError
+from ..types import Effort, Identity, Message, Turn
+
+PLAIN_PARAMETERS = ("tools", "functions", "response_format", "logprobs", "logit_bias", "audio")
+"""Request fields whose answer must be one upstream answer unchanged (D-15, D-19, D-20)."""
+
+_SMALL_TALK = re.compile(
+    r"(?i)\W*(hi|hello|hey|good (morning|afternoon|evening|night)|thanks?( you)?( so much| a lot)?|thx|ok(ay)?|bye"
+    r"|see you|hola|gracias|buenos d[ií]as|salut|bonjour|merci|hallo|danke|ciao|grazie|ol[aá]|obrigad[oa]|привет|спасибо"
+    r"|你好|谢谢|こんにちは|ありがとう|مرحبا|شكرا)\W*"
+)
+_SIDE_TASK = re.compile(
+    r"(?is)\A\s*(###\s*task:|(generate|create|suggest|write) (a |\d+ )?(concise |short |brief )?"
+    r"(title|tags?|follow[- ]?ups?|search quer(y|ies)|emoji)\b.*(conversation|chat))"
+)
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The effort that a turn gets, and why."""
+
+    effort: Effort
+    reason: str
+
+
+def intake(
+    messages: str | Sequence[Mapping[str, Any] | Message],
+    *,
+    at: datetime,
+    who: Identity | None = None,
+    country: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Turn:
+    """Check the caller's messages and make a turn of them.
+
+    A plain string is one user message. Lone surrogates, which no encoding can carry, become U+FFFD.
+
+    Raises:
+        InputError: there is no message, one is malformed, or the one to be answered is empty.
+    """
+    given: Sequence[Mapping[str, Any] | Message] = (
+        [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+    )
+    if not given:
+        raise InputError("There is no message to answer.", hint="Give at least one message with role `user`.")
+    checked = tuple(_message(message, number) for number, message in enumerate(given))
+    last = checked[-1]
+    if last.role == "user" and not isinstance(last.content, list) and not last.text.strip():
+        raise InputError("The message to answer is empty.", hint="Write something in its `content`.")
+    return Turn(
+        id=f"turn-{uuid4().hex}",
+        messages=checked,
+        text=last.text if last.role == "user" else "",
+        at=at,
+        identity=who,
+        country=country,
+        parameters=dict(parameters or {}),
+    )
+
+
+def route(turn: Turn, requested: Effort, *, default: Effort) -> Route:
+    """The effort of this turn: what was asked for, unless only an unchanged answer of the model can be right.
+
+    `default` is what `auto` gives to an ordinary message.
+    """
+    if requested is Effort.NONE:
+        return Route(Effort.NONE, "asked")
+    if plain := _must_pass_through(turn):
+        return Route(Effort.NONE, plain)
+    if requested is not Effort.AUTO:
+        return Route(requested, "asked")
+    if _SIDE_TASK.match(turn.text):
+        return Route(Effort.NONE, "a side task of the app, such as a title for the chat")
+    if _SMALL_TALK.fullmatch(turn.text.strip()):
+        return Route(Effort.MINIMAL, "small talk")
+    return Route(default, "an ordinary message")
+
+
+def effort(name: str | Effort) -> Effort:
+    """The effort called `name`.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return Effort(name)
+    except ValueError as error:
+        raise InputError(f"There is no effort {name!r}.", hint=f"The efforts are: {', '.join(Effort)}.") from error
+
+
+def _must_pass_through(turn: Turn) -> str:
+    last = turn.messages[-1]
+    if last.role != "user":
+        return f"the conversation ends with the role {last.role}"
+    if not turn.text.strip():
+        return "the message has no text"
+    if turn.parameters.get("n") not in (None, 1):
+        return "the request asks for several choices"
+    asked = [name for name in PLAIN_PARAMETERS if turn.parameters.get(name)]
+    return f"the request has {asked[0]}" if asked else ""
+
+
+def _message(given: Mapping[str, Any] | Message, number: int) -> Message:
+    raw = given.as_openai() if isinstance(given, Message) else given
+    try:
+        return Message.model_validate(_encodable(raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["messages", str(number), *map(str, first["loc"])])
+        raise InputError(
+            f"{where}: {first['msg']}.", hint="Give messages in OpenAI's form: role and content."
+        ) from error
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value) if _LONE_SURROGATE.search(value) else value
+    if isinstance(value, Mapping):
+        return {key: _encodable(item) for key, item in cast("Mapping[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_encodable(item) for item in cast("list[Any]", value)]
+    return value
+
+
+_SCRIPTS = {
+    "CJK": "zh",
+    "HIRAGANA": "ja",
+    "KATAKANA": "ja",
+    "HANGUL": "ko",
+    "ARABIC": "ar",
+    "CYRILLIC": "ru",
+    "DEVANAGARI": "hi",
+    "HEBREW": "he",
+    "GREEK": "el",
+    "THAI": "th",
+}
+
+
+def language_by_script(text: str) -> str | None:
+    """The language (BCP 47) that the script of `text` points to; None for Latin script, which many languages share."""
+    names = [unicodedata.name(character, "").split(" ")[0] for character in text[:400] if character.isalpha()]
+    found = {_SCRIPTS[name] for name in names if name in _SCRIPTS}
+    if "ja" in found:
+        return "ja"
+    return found.pop() if len(found) == 1 else None

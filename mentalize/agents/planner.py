@@ -1,0 +1,166 @@
+"""Planner: what the reply is to do, decided in code from what the other stages found (DESIGN §2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..types import Foresight, Norm, Perception, Plan, Recollection, RiskSign, Selection
+
+ANCHORS = 3
+"""The most memories that a reply leans on (arXiv 2505.18943, §3.3)."""
+
+_RULES = 4
+_HIGH_RISK = 0.5
+
+
+class Act(StrEnum):
+    """What a reply does (after Searle's speech acts), as the writer is told it."""
+
+    PROTECT = "take the danger seriously, ask whether they are safe now, and say where help is to be had"
+    CLARIFY = "answer what can be answered, and clear up what is missing"
+    SET_OUT = "set out how it is seen from more than one side, without ranking them"
+    CONSOLE = "first show that you see how it is for them, then answer; no advice before that"
+    CELEBRATE = "be glad with them, about the very thing they are glad about"
+    EXPLORE = "answer, and leave them room to say what is behind it"
+    ANSWER = "answer what they mean, and not only what they say"
+
+
+class Tone(StrEnum):
+    """How a reply sounds (after Plutchik's poles), as the writer is told it."""
+
+    STEADY = "calm and serious"
+    WARM = "warm and unhurried"
+    BRIGHT = "bright"
+    LEVEL = "friendly and level"
+
+
+_HEAVY = frozenset(
+    [
+        "hurt",
+        "sad",
+        "sadness",
+        "grief",
+        "grieving",
+        "angry",
+        "anger",
+        "fear",
+        "afraid",
+        "worried",
+        "anxiety",
+        "anxious",
+        "ashamed",
+        "shame",
+        "guilt",
+        "guilty",
+        "lonely",
+        "loneliness",
+        "disappointed",
+        "disappointment",
+        "frustrated",
+        "frustration",
+        "tired",
+        "exhausted",
+        "overwhelmed",
+        "jealous",
+        "resentful",
+        "resentment",
+        "despair",
+        "hopeless",
+        "humiliated",
+        "embarrassed",
+        "embarrassment",
+        "betrayed",
+        "rejected",
+    ]
+)
+_GLAD = frozenset(
+    [
+        "happy",
+        "happiness",
+        "joy",
+        "joyful",
+        "excited",
+        "excitement",
+        "proud",
+        "pride",
+        "grateful",
+        "gratitude",
+        "relieved",
+        "relief",
+        "delight",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What the stages before made; what failed is None or empty."""
+
+    perception: Perception | None = None
+    selection: Selection | None = None
+    foresight: Foresight | None = None
+    recollection: Recollection | None = None
+    norms: Sequence[Norm] = ()
+    risk: Sequence[RiskSign] = ()
+
+
+def plan(found: Findings) -> Plan:
+    """The plan of a reply."""
+    chosen = found.selection.chosen.refined if found.selection and found.selection.chosen else None
+    act = _act(found)
+    return Plan(
+        act=act,
+        tone=_tone(act),
+        formality=chosen.formality if chosen else 3,
+        understanding=chosen.text if chosen else "",
+        anchors=tuple(hit.text for hit in found.recollection.hits[:ANCHORS]) if found.recollection else (),
+        must=_must(found, act),
+        must_not=_must_not(found),
+        ask=found.perception.flaw if found.perception and act is Act.CLARIFY else "",
+    )
+
+
+def _act(found: Findings) -> Act:
+    perception = found.perception
+    if found.risk:
+        return Act.PROTECT
+    if perception is None:
+        return Act.EXPLORE
+    if perception.value_question:
+        return Act.SET_OUT
+    if _is_heavy(perception):
+        return Act.CONSOLE
+    if perception.flaw:
+        return Act.CLARIFY
+    if perception.emotion.name in _GLAD:
+        return Act.CELEBRATE
+    return Act.ANSWER if found.selection and found.selection.chosen else Act.EXPLORE
+
+
+def _is_heavy(perception: Perception) -> bool:
+    negative = perception.sentiment is not None and perception.sentiment.polarity == "negative"
+    return perception.emotion.name in _HEAVY or (negative and perception.emotion.intensity >= _HIGH_RISK)
+
+
+def _tone(act: Act) -> Tone:
+    return {Act.PROTECT: Tone.STEADY, Act.CONSOLE: Tone.WARM, Act.CELEBRATE: Tone.BRIGHT}.get(act, Tone.LEVEL)
+
+
+def _must(found: Findings, act: Act) -> tuple[str, ...]:
+    """What helps by foresight, and the norms that changed the chosen reading."""
+    helps = [item.help for item in found.foresight.acts[:1] if item.help] if found.foresight else []
+    chosen = found.selection.chosen if found.selection else None
+    applied = {step.norm for step in chosen.refined.log} if chosen else set[str]()
+    rules = [norm.statement for norm in found.norms if norm.id in applied]
+    return tuple((helps if act is not Act.PROTECT else []) + rules)[:_RULES]
+
+
+def _must_not(found: Findings) -> tuple[str, ...]:
+    """The hard norms, and the reading itself where too much of a norm's concern remains in it."""
+    chosen = found.selection.chosen if found.selection else None
+    forbidden = [norm.statement for norm in found.norms if norm.hard]
+    if chosen and chosen.refined.residual_risk >= _HIGH_RISK:
+        forbidden.insert(0, "say outright what you think is on their mind")
+    return tuple(forbidden)[:_RULES]

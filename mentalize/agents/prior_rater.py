@@ -1,0 +1,54 @@
+"""PriorRater: how plausible each hypothesis is when nothing is known, for the information gain of Algorithm 1
+(arXiv 2505.18943, §3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from ..llm.model import Model
+from ..llm.structured import Clip, answer
+from ..prompts.prompt import Prompt, fence
+from ..types import Hypothesis
+from .question import Framing
+from .rating import RATING_VALUE, Rating
+
+
+class PriorAnswer(BaseModel):
+    id: Annotated[str, Clip(20)]
+    plausibility: Rating
+
+
+class PriorsAnswer(BaseModel):
+    """What the model fills in."""
+
+    priors: list[PriorAnswer] = Field(min_length=1, max_length=10)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorInputs:
+    """What the prompt is filled with."""
+
+    hypotheses: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorRater:
+    """Rates hypotheses without the conversation. It needs no refinement, so it runs beside it."""
+
+    model: Model
+    framing: Framing
+    prompt: Prompt[PriorInputs]
+    max_tokens: int = 200
+
+    async def __call__(self, hypotheses: Sequence[Hypothesis]) -> Mapping[str, float]:
+        """P_prior by hypothesis id."""
+        listed = fence("hypotheses", "\n".join(f"{item.id}: {item.explanation}" for item in hypotheses))
+        task = self.prompt.render(PriorInputs(hypotheses=listed))
+        request = self.framing.without_conversation(task, "prior", max_tokens=self.max_tokens)
+        given = await answer(self.model, request, PriorsAnswer)
+        return {item.id: RATING_VALUE[item.plausibility] for item in given.priors}

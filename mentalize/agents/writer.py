@@ -1,0 +1,101 @@
+"""Writer: writes the reply that the plan asks for. MetaMind's response agent (arXiv 2505.18943, §3.3).
+
+The conversation goes to the model as the caller sent it (tools, images and unknown fields included); guidance stands at
+the tail of the last message, so that the endpoint's prefix cache still hits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+from ..llm.model import Delta, Model, Request
+from ..llm.structured import without_thinking
+from ..prompts.format import bullets
+from ..prompts.prompt import Prompt, fence
+from ..types import Draft, Message, Plan, RoleCharter, Turn, system
+from .question import PreambleInputs
+
+
+@dataclass(frozen=True, slots=True)
+class WriteInputs:
+    """What the guidance is filled with."""
+
+    understanding: str
+    act: str
+    tone: str
+    formality: int
+    must: str
+    must_not: str
+    anchors: str
+    ask: str
+    critique: str
+    length: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    """Writes one draft."""
+
+    model: Model
+    charter: RoleCharter
+    prompt: Prompt[WriteInputs]
+    persona: Prompt[PreambleInputs]
+    max_tokens: int | None = None
+    """The longest reply; None leaves it to the caller's own parameters and the model."""
+
+    async def __call__(self, turn: Turn, plan: Plan | None, *, critique: str = "", revision: int = 0) -> Draft:
+        """A draft that follows `plan`; without one, what the model says to the conversation as it is."""
+        completion = await self.model.complete(self.request(turn, plan, critique=critique))
+        text = completion.text if plan is None else clean(completion.text)
+        return Draft(text=text, revision=revision, message=completion.message if plan is None else {})
+
+    def stream(self, turn: Turn, plan: Plan | None) -> AsyncIterator[Delta]:
+        """The same, piece by piece and as the model makes it."""
+        return self.model.stream(self.request(turn, plan))
+
+    def request(self, turn: Turn, plan: Plan | None, *, critique: str = "") -> Request:
+        """The request that writes."""
+        asked = Request(messages=turn.messages, purpose="write", parameters=turn.parameters, max_tokens=self.max_tokens)
+        if plan is None:
+            return replace(asked, max_tokens=None)
+        *before, last = turn.messages
+        guided = (*before, _with_text(last, fence("guidance", self._guidance(plan, critique))))
+        if any(message.role in ("system", "developer") for message in before):
+            return replace(asked, messages=guided)
+        return replace(asked, messages=(self._introduction(), *guided))
+
+    def _introduction(self) -> Message:
+        """Who the assistant is, when the caller's conversation does not say so."""
+        inputs = PreambleInputs(self.charter.role, bullets(self.charter.duties), bullets(self.charter.limits))
+        return system(self.persona.render(inputs))
+
+    def _guidance(self, plan: Plan, critique: str) -> str:
+        inputs = WriteInputs(
+            understanding=f"What may be on their mind: {plan.understanding}" if plan.understanding else "",
+            act=plan.act,
+            tone=plan.tone,
+            formality=plan.formality,
+            must=f"Do:\n{bullets(plan.must)}" if plan.must else "",
+            must_not=f"Do not:\n{bullets(plan.must_not)}" if plan.must_not else "",
+            anchors=f"You remember:\n{fence('memory', bullets(plan.anchors))}" if plan.anchors else "",
+            ask=f"Ask them, gently: {plan.ask}" if plan.ask else "",
+            critique=f"An earlier draft failed for this reason:\n{fence('critique', critique)}" if critique else "",
+            length=f"At most {self.max_tokens // 2} words." if self.max_tokens else "",
+        )
+        return re.sub(r"\n{2,}", "\n", self.prompt.render(inputs)).strip()
+
+
+def clean(text: str) -> str:
+    """A reply without thinking blocks, and without quotation marks around the whole."""
+    bare = without_thinking(text)
+    if len(bare) > 1 and bare[0] == bare[-1] == '"' and '"' not in bare[1:-1]:
+        return bare[1:-1].strip()
+    return bare
+
+
+def _with_text(message: Message, text: str) -> Message:
+    if isinstance(message.content, list):
+        return message.model_copy(update={"content": [*message.content, {"type": "text", "text": text}]})
+    return message.model_copy(update={"content": f"{message.text}\n\n{text}"})

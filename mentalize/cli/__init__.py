@@ -1,0 +1,1 @@
+"""The command line: `mentalize ask`, `chat`, `doctor` and the rest."""

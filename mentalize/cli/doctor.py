@@ -1,0 +1,100 @@
+"""`mentalize doctor`: the settings in force, where each comes from, and whether each role's model works."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .options import BaseUrl, Config, Debug, Model, load
+from .plain import one_line
+from .weights import prepare
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..mind import RoleReport
+    from ..settings import Settings
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def doctor(model: Model = None, base_url: BaseUrl = None, config: Config = None, debug: Debug = False) -> None:
+    """Say what works here; exit with 1 if a role cannot work."""
+    from .render import console
+
+    settings = load(config, model=model, base_url=base_url)
+    out = console()
+    out.print(settings_table(settings))
+    prepare(settings)
+    reports = asyncio.run(_examine(settings))
+    out.print(reports_table(reports))
+    broken = [report for report in reports if not report.ok]
+    for report in broken:
+        out.print(one_line(f"{report.role} cannot work: {report.error}"), soft_wrap=True)
+    if broken:
+        raise typer.Exit(1)
+    out.print("Every role works.")
+
+
+async def _examine(settings: Settings) -> tuple[RoleReport, ...]:
+    from ..mind import Mind
+    from .progress import Progress
+
+    with Progress() as progress:
+        progress.say("asking each role's model")
+        async with Mind(settings) as mind:
+            return await mind.doctor()
+
+
+def settings_table(settings: Settings) -> Table:
+    """Every setting, its value (secrets hidden) and where it comes from."""
+    table = _table("Settings", "setting", "value", "from")
+    for key, origin in settings.origins().items():
+        _row(table, key, shown(settings.value(key)), origin)
+    return table
+
+
+def reports_table(reports: tuple[RoleReport, ...]) -> Table:
+    """Each role's model and what was found about it."""
+    table = _table("Models", "role", "model", "answers", "structured", "logprobs", "time")
+    for report in reports:
+        _row(
+            table,
+            report.role,
+            report.model,
+            "yes" if report.ok else "no",
+            report.structured or "?",
+            ("yes" if report.logprobs else "no") if report.ok else "?",
+            f"{report.seconds:.2f} s" if report.ok else "?",
+        )
+    return table
+
+
+def shown(value: Any) -> str:
+    """A setting's value for people: secrets hidden, also those inside an address."""
+    if value is None:
+        return "–"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "–"  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _CREDENTIALS.sub("…@", str(value))
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    from rich.text import Text
+
+    table.add_row(*(Text(one_line(cell)) for cell in cells))

@@ -1,0 +1,105 @@
+"""The program `mentalize`: its commands, and how an error reaches the person who typed one.
+
+Whatever is dear to import is imported by the command that needs it, so that `mentalize --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InputError, MentalizeError
+from .ask import ask
+from .chat import chat
+from .doctor import doctor
+from .graph import graph, schema
+from .options import Debug, Invocation
+from .plain import one_line
+
+app = typer.Typer(
+    name="mentalize",
+    help="Social cognition for chat models: replies that were thought through, and the reasoning behind them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(ask)
+app.command()(chat)
+app.command()(doctor)
+app.command()(graph)
+app.command()(schema)
+_FORWARDED: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_FORWARDED)
+def models(context: typer.Context) -> None:
+    """Manage the files of embedded models: list, pull, verify, use."""
+    from .models import app as models_app
+
+    typer.main.get_group(models_app).main(args=context.args, prog_name="mentalize models", obj=context.obj)
+
+
+@app.command(context_settings=_FORWARDED)
+def prompts(context: typer.Context) -> None:
+    """See what models are asked, and change it: list, show, eject, lock."""
+    from .prompts import app as prompts_app
+
+    typer.main.get_group(prompts_app).main(args=context.args, prog_name="mentalize prompts", obj=context.obj)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            sys.stdout.write(f"mentalize {version('mentalize')}\n")
+        except PackageNotFoundError:
+            sys.stdout.write("mentalize (run from source, not installed)\n")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)]
+
+
+@app.callback()
+def _program(version: Version = False, debug: Debug = False) -> None:  # pyright: ignore[reportUnusedFunction]
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code: 0, 1 for a failure, 2 for wrong use, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    invocation = Invocation()
+    command = typer.main.get_command(app)
+    try:
+        command.main(args=arguments, prog_name="mentalize", obj=invocation)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except MentalizeError as error:
+        _tell(str(error), error, invocation)
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        said = str(error) or "no further message"
+        _tell(f"Unexpected {type(error).__name__}: {said}. Run again with --debug to see where.", error, invocation)
+        return 1
+    return 0
+
+
+def _tell(text: str, error: Exception, invocation: Invocation) -> None:
+    if invocation.debug:
+        import traceback
+
+        traceback.print_exception(error)
+    sys.stderr.write(f"mentalize: {one_line(text)}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Every error that mentalize raises on purpose.
+
+    MentalizeError
+    ├── InputError                 the caller's messages or arguments cannot be used
+    ├── SettingsError              a setting is unknown, malformed or contradictory
+    ├── PromptError                a prompt file does not fit the code that fills it
+    ├── PackError                  a norm pack, charter or lexicon file is malformed
+    ├── WeightsError               an embedded model's file is missing, incomplete or altered
+    └── ModelError                 a language model did not give a usable answer
+        ├── ModelNotFound          the model string does not resolve
+        ├── ModelRefused           the endpoint rejected the request (4xx)
+        │   └── ModelUnauthorized  … for want of a valid key (401, 403)
+        ├── ModelUnavailable       the endpoint cannot be reached or failed (5xx, broken stream)
+        │   ├── ModelRateLimited   … asks us to slow down (429)
+        │   └── ModelTimeout       … did not answer in time
+        ├── MalformedAnswer        the endpoint's answer is not what its protocol promises
+        ├── StructuredOutputError  the model ignored the schema, its own error shown to it included
+        └── BudgetExceeded         the turn's contract leaves no further call
+
+Each message says what happened and what to do next. Errors of other libraries are translated where they
+enter (`mentalize/llm/`), always with `from`, so the original stays in the traceback.
+"""
+
+from __future__ import annotations
+
+
+class MentalizeError(Exception):
+    """Base of every error raised on purpose; `hint` says what to do next."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class InputError(MentalizeError):
+    """The caller's messages or arguments cannot be used."""
+
+
+class SettingsError(MentalizeError):
+    """A setting is unknown, malformed or contradicts another."""
+
+
+class PromptError(MentalizeError):
+    """A prompt file does not fit the dataclass that fills it."""
+
+
+class PackError(MentalizeError):
+    """A norm pack, charter, lexicon or referral file is malformed."""
+
+
+class WeightsError(MentalizeError):
+    """An embedded model's file is missing, incomplete or altered."""
+
+
+class ModelError(MentalizeError):
+    """A language model did not give a usable answer."""
+
+    retryable = False
+    """Whether the same request may succeed if it is sent again."""
+
+    retry_after: float | None = None
+    """Seconds that the endpoint asked us to wait, if it said so."""
+
+
+class ModelNotFound(ModelError):
+    """The model string does not resolve to anything that can be asked."""
+
+
+class ModelRefused(ModelError):
+    """The endpoint rejected the request; sending it again unchanged cannot help."""
+
+
+class ModelUnauthorized(ModelRefused):
+    """The endpoint wants a valid key."""
+
+
+class ModelUnavailable(ModelError):
+    """The endpoint cannot be reached, failed, or broke off."""
+
+    retryable = True
+
+
+class ModelRateLimited(ModelUnavailable):
+    """The endpoint asks us to slow down."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class ModelTimeout(ModelUnavailable):
+    """The endpoint did not answer in time."""
+
+
+class MalformedAnswer(ModelError):
+    """The endpoint's answer is not what its protocol promises."""
+
+    retryable = True
+
+
+class StructuredOutputError(ModelError):
+    """The model did not produce a valid value, even after it was shown its own error."""
+
+
+class BudgetExceeded(ModelError):
+    """The turn's contract (calls, depth, seconds) leaves no further call."""

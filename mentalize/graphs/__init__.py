@@ -1,0 +1,1 @@
+"""How agents are put together, on LangGraph."""

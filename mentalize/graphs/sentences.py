@@ -1,0 +1,67 @@
+"""Sentences: a streamed answer, or a whole text, as a series of sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+
+from ..llm.model import Delta
+
+_END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]+[”」』）]*|\n)\s*")
+_THINKING = re.compile(r"\A\s*<(think|thinking|reasoning)>", re.IGNORECASE)
+_THOUGHT = re.compile(r"\A\s*<(think|thinking|reasoning)>.*?</\1>\s*", re.IGNORECASE | re.DOTALL)
+_LONGEST_TAG = len("<reasoning>")
+
+
+class Sentences:
+    """Feed it pieces; it gives back each sentence when it is complete.
+
+    Joined, the sentences are the text that was fed, less a block of thought at its beginning.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, piece: str) -> Iterator[str]:
+        """The sentences that `piece` completes."""
+        self._held = _THOUGHT.sub("", self._held + piece, count=1)
+        if self._may_be_thinking():
+            return
+        while match := _END.search(self._held):
+            sentence, self._held = self._held[: match.end()], self._held[match.end() :]
+            yield sentence
+
+    def rest(self) -> Iterator[str]:
+        """What is left at the end of the stream; a thought that never ended is not part of it."""
+        if self._held.strip() and not _THINKING.match(self._held):
+            yield self._held
+        self._held = ""
+
+    def _may_be_thinking(self) -> bool:
+        if _THINKING.match(self._held):
+            return True
+        start = self._held.lstrip().lower()[:_LONGEST_TAG]
+        return any(tag.startswith(start) for tag in ("<think>", "<thinking>", "<reasoning>"))
+
+
+def sentences_of(text: str) -> list[str]:
+    """The sentences of a whole text, in order; joined, they are the text."""
+    splitter = Sentences()
+    return [*splitter.feed(text), *splitter.rest()]
+
+
+async def pieces(deltas: AsyncIterator[Delta]) -> AsyncIterator[str]:
+    """The text of a stream as it comes."""
+    async for delta in deltas:
+        if delta.text:
+            yield delta.text
+
+
+async def whole_sentences(deltas: AsyncIterator[Delta]) -> AsyncIterator[str]:
+    """The text of a stream, each sentence when it is complete."""
+    splitter = Sentences()
+    async for piece in pieces(deltas):
+        for sentence in splitter.feed(piece):
+            yield sentence
+    for sentence in splitter.rest():
+        yield sentence

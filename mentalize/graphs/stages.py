@@ -1,0 +1,353 @@
+"""Stages: the nodes of a turn's graph. Each asks an agent, or decides in code, and returns its own key of the state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_stream_writer
+from langgraph.runtime import Runtime
+
+from ..agents.planner import Findings
+from ..agents.planner import plan as make_plan
+from ..agents.selection import select as select_hypothesis
+from ..errors import MentalizeError, ModelError, ModelTimeout, StructuredOutputError
+from ..llm.wrapper import closing
+from ..safety.gates import check_reply
+from ..types import Draft, Effort, Hypothesis, MentalState, Plan, RefinedHypothesis, StageRecord, Verdict
+from .events import StageFinished, StageStarted, TextDelta
+from .sentences import pieces, whole_sentences
+from .state import Attempt, Scored, Settlement, State, TurnContext, perceived, weighed
+
+Result = TypeVar("Result")
+Update = dict[str, Any]
+Work = Callable[[State, TurnContext], Awaitable[Update]]
+Node = Callable[[State, RunnableConfig, Runtime[TurnContext]], Awaitable[Update]]
+
+DRAFTS = 2
+"""Drafts that a model writes under the choosing strategy, beside the reflective forms."""
+
+FORMS = 2
+RECALLED = 12
+REVISION_CALLS = 3
+REVISION_DEPTH = 2
+
+
+def stage(name: str, work: Work, *, share: float, writes: str, required: bool = False) -> Node:
+    """A node that runs `work` within the turn's contract, reports it, and fails open.
+
+    `share` is the part of the contract's seconds by which the stage must have ended, so that the stages after it
+    still have time. A stage that fails or runs late leaves its key `writes` empty, also of an earlier round's value,
+    and says so in the trace; a `required` one raises while there is no reply to send instead.
+
+    Raises:
+        ModelError: a required stage failed.
+    """
+
+    async def node(state: State, config: RunnableConfig, runtime: Runtime[TurnContext]) -> Update:
+        context = runtime.context
+        context.ledger.enter(config.get("metadata", {})["langgraph_step"])
+        runtime.stream_writer(StageStarted(name))
+        started = context.ledger.elapsed()
+        seconds = max(0.0, min(context.stage_seconds, share * context.contract.seconds - started))
+        settlement = state.get("settlement")
+        needed = required and not (settlement and settlement.attempts)
+        error = None
+        try:
+            async with asyncio.timeout(seconds):
+                return {writes: None} | await work(state, context)
+        except TimeoutError as late:
+            error = f"late: not done after {seconds:.3g} s"
+            if needed:
+                raise ModelTimeout(
+                    f"The stage {name!r} was not done after {seconds:.3g} s.",
+                    hint="Give the turn more seconds (settings `contract`, `stage_seconds`), or a faster model.",
+                ) from late
+        except MentalizeError as problem:
+            error = str(problem)
+            context.structured_failures += isinstance(problem, StructuredOutputError)
+            if needed:
+                raise
+        finally:
+            took = context.ledger.elapsed() - started
+            context.stages.append(StageRecord(name=name, started=started, seconds=took, error=error))
+            runtime.stream_writer(StageFinished(name, took, error))
+        return {writes: None}
+
+    return node
+
+
+async def recall(state: State, context: TurnContext) -> Update:
+    """What memory holds for this person. Without an identity there is none."""
+    turn = context.turn
+    if turn.identity is None:
+        return {}
+    return {"recollection": await context.store.recall(turn.identity, turn.text, at=turn.at, limit=RECALLED)}
+
+
+async def read(state: State, context: TurnContext) -> Update:
+    """Perceive, hypothesise and rate in one call."""
+    reading = await context.team.reader(context.turn, state.get("recollection"))
+    if context.choosing:
+        reading = replace(reading, perception=await context.team.feeling_scorer(context.turn, reading.perception))
+    return {"reading": reading}
+
+
+async def perceive(state: State, context: TurnContext) -> Update:
+    """What the message shows."""
+    perception = await context.team.perceiver(context.turn)
+    if context.choosing:
+        perception = await context.team.feeling_scorer(context.turn, perception)
+    return {"perception": perception}
+
+
+async def hypothesise(state: State, context: TurnContext) -> Update:
+    """Rival guesses at what is unsaid; after a failed reply, with what was wrong with it."""
+    settlement = state.get("settlement")
+    critique = settlement.attempts[-1].verdict.critique if settlement else ""
+    guess = context.team.hypothesizer
+    if context.effort is not Effort.HIGH:
+        return {"hypotheses": await guess(context.turn, state.get("recollection"), critique=critique)}
+    one_each = replace(guess, count=2)
+    asked = [one_each(context.turn, state.get("recollection"), state=kind, critique=critique) for kind in MentalState]
+    found = await _all_that_succeed(asked)
+    return {"hypotheses": _strongest([item for group in found for item in group], guess.count)}
+
+
+async def foresee(state: State, context: TurnContext) -> Update:
+    """What may come next."""
+    return {"foresight": await context.team.foreseer(context.turn)}
+
+
+async def refine(state: State, context: TurnContext) -> Update:
+    """Hold the hypotheses against the norms and rate them."""
+    hypotheses = state.get("hypotheses") or ()
+    if not hypotheses:
+        return {}
+    norms = context.applicable(perceived(state))
+
+    async def refined(some: tuple[Hypothesis, ...]) -> tuple[RefinedHypothesis, ...]:
+        return await context.team.refiner(context.turn, some, norms, state.get("recollection"))
+
+    if context.effort is not Effort.HIGH:
+        return {"refined": await refined(hypotheses)}
+    found = await _all_that_succeed([refined((item,)) for item in hypotheses])
+    return {"refined": tuple(item for group in found for item in group)}
+
+
+async def rate_priors(state: State, context: TurnContext) -> Update:
+    """P_prior of the raw hypotheses, beside refinement. Under the choosing strategy, `score` does it."""
+    hypotheses = state.get("hypotheses") or ()
+    if not hypotheses or context.choosing:
+        return {}
+    if context.effort is not Effort.HIGH:
+        return {"priors": await context.team.prior_rater(hypotheses)}
+    found = await _all_that_succeed([context.team.prior_rater((item,)) for item in hypotheses])
+    return {"priors": {name: value for group in found for name, value in group.items()}}
+
+
+async def score(state: State, context: TurnContext) -> Update:
+    """P_cond and P_prior by one-token choices, under the choosing strategy only."""
+    refined = weighed(state).refined
+    if not context.choosing or not refined:
+        return {}
+    return {"scored": Scored(*await context.team.plausibility_scorer(context.turn, refined))}
+
+
+async def select(state: State, context: TurnContext) -> Update:
+    """Algorithm 1."""
+    found = weighed(state)
+    scoring = context.scoring
+    return {
+        "selection": select_hypothesis(
+            found.refined, found.priors, mode=scoring.mode, weight=scoring.plausibility_weight
+        )
+    }
+
+
+async def plan(state: State, context: TurnContext) -> Update:
+    """What the reply is to do."""
+    findings = Findings(
+        perception=perceived(state),
+        selection=state.get("selection"),
+        foresight=state.get("foresight"),
+        recollection=state.get("recollection"),
+        norms=context.applicable(perceived(state)),
+        risk=context.signs(state),
+    )
+    return {"plan": make_plan(findings)}
+
+
+async def write(state: State, context: TurnContext) -> Update:
+    """A draft. When guided writing fails, the model's own answer to the bare conversation."""
+    settlement = state.get("settlement")
+    revision = len(settlement.attempts) if settlement else 0
+    critique = settlement.attempts[-1].verdict.critique if settlement else ""
+    plan = state.get("plan")
+    if plan and context.choosing:
+        return {"draft": await _choose_draft(state, context, plan, critique, revision)}
+    if context.live and not context.signs(state):
+        return {"draft": await _speak(context, plan)}
+    try:
+        return {"draft": await context.team.writer(context.turn, plan, critique=critique, revision=revision)}
+    except ModelError:
+        if plan is None or revision or context.budget.calls_left <= 0:
+            raise
+        return {"draft": replace(await context.team.writer(context.turn, None), origin="plain")}
+
+
+async def judge(state: State, context: TurnContext) -> Update:
+    """A1, A2, B1 and B2 of the draft; at `low`, only where scorings give them."""
+    draft, plan = state.get("draft"), state.get("plan")
+    if draft is None or plan is None or draft.origin == "referral" or context.effort is Effort.MINIMAL:
+        return {}
+    if context.choosing:
+        return {"quality": await context.team.rubric_scorer(context.turn, draft)}
+    if context.effort is Effort.LOW:
+        return {}
+    return {"quality": await context.team.validator(context.turn, draft, plan)}
+
+
+async def gate(state: State, context: TurnContext) -> Update:
+    """The judge model's gates. The code's gates are in `settle`, which cannot fail."""
+    draft = state.get("draft")
+    if draft is None or draft.origin == "referral":
+        return {}
+    norms = context.applicable(perceived(state))
+    return {"findings": await context.team.safety_gate(context.turn, draft, norms, context.signs(state))}
+
+
+async def settle(state: State, context: TurnContext) -> Update:
+    """The verdict of the draft, and whether another one is worth its cost."""
+    before = state.get("settlement")
+    draft = state.get("draft")
+    if draft is None or (before and before.attempts[-1].draft is draft):
+        return {"settlement": replace(before, next="send") if before else Settlement(())}
+    attempts = (*(before.attempts if before else ()), Attempt(draft, _verdict(state, context, draft)))
+    return {"settlement": Settlement(attempts, _next(state, context, attempts))}
+
+
+def best(attempts: tuple[Attempt, ...]) -> Attempt | None:
+    """The safe attempt of the highest U, the earliest among equals; None when none is safe."""
+    safe = [attempt for attempt in attempts if attempt.verdict.safe]
+    return max(safe, key=lambda attempt: attempt.verdict.utility or 0.0, default=None)
+
+
+def _verdict(state: State, context: TurnContext, draft: Draft) -> Verdict:
+    signs = context.signs(state)
+    findings = state.get("findings")
+    gates = dict(check_reply(draft.text, risk=signs, country=context.turn.country))
+    gates |= dict(findings.gates) if findings else _unjudged(state, context, draft)
+    quality = state.get("quality")
+    failed = [name for name, passed in gates.items() if not passed]
+    critique = " ".join(
+        part
+        for part in (
+            f"It failed these gates: {', '.join(failed)}." if failed else "",
+            findings.critique if findings else "",
+            quality.critique if quality else "",
+        )
+        if part
+    )
+    if quality is None:
+        return Verdict(gates=gates, critique=critique)
+    utility = quality.utility(context.scoring.empathy_weight)
+    return Verdict(
+        a1=quality.a1,
+        a2=quality.a2,
+        b1=quality.b1,
+        b2=quality.b2,
+        empathy=quality.empathy,
+        coherence=quality.coherence,
+        utility=utility,
+        acceptable=utility >= context.scoring.utility_threshold,
+        gates=gates,
+        critique=critique,
+    )
+
+
+def _unjudged(state: State, context: TurnContext, draft: Draft) -> Mapping[str, bool]:
+    """Where a model's gate was due and did not answer: closed on signs of danger, open otherwise."""
+    due = context.effort in (Effort.MEDIUM, Effort.HIGH) and draft.origin != "referral"
+    return {"was judged": False} if due and context.signs(state) else {}
+
+
+def _next(state: State, context: TurnContext, attempts: tuple[Attempt, ...]) -> Any:
+    verdict = attempts[-1].verdict
+    if context.effort not in (Effort.MEDIUM, Effort.HIGH) or context.choosing:
+        return "send"
+    if (verdict.safe and verdict.acceptable) or len(attempts) > context.scoring.max_revisions:
+        return "send"
+    again = "hypothesise" if context.effort is Effort.HIGH else "write"
+    calls, depth = (REVISION_CALLS, REVISION_DEPTH) if again == "write" else _whole_round(context)
+    enough = context.budget.calls_left >= calls and context.ledger.depth + depth <= context.contract.depth
+    return again if enough else "send"
+
+
+def _whole_round(context: TurnContext) -> tuple[int, int]:
+    """Calls and depth of going back to the hypotheses at effort `high`."""
+    count = context.team.hypothesizer.count
+    return len(MentalState) + 2 * count + REVISION_CALLS, 4
+
+
+async def _choose_draft(state: State, context: TurnContext, plan: Plan, critique: str, revision: int) -> Draft:
+    """The best of several short drafts and filled forms, by pairwise comparison."""
+    signs = context.signs(state)
+    if signs:
+        return Draft(text=context.vetted(signs), origin="referral", revision=revision)
+    perception = perceived(state)
+    forms = list(context.forms(perception))[:FORMS] if perception else []
+    drafts = await _all_that_succeed(
+        [context.team.writer(context.turn, plan, critique=critique, revision=revision) for _ in range(DRAFTS)]
+    )
+    written = [("writer", draft.text) for draft in drafts]
+    offered = {text: origin for origin, text in [*written, *((f"form:{name}", text) for name, text in forms)]}
+    sound = [text for text in offered if all(check_reply(text, risk=(), country=context.turn.country).values())]
+    if not sound:
+        return Draft(text=context.vetted(()), origin="fallback", candidates=tuple(offered), revision=revision)
+    text = sound[await context.team.chooser(context.turn, sound)]
+    return Draft(text=text, origin=offered[text], candidates=tuple(offered), revision=revision)
+
+
+async def _speak(context: TurnContext, plan: Plan | None) -> Draft:
+    """Write aloud: without a plan every piece leaves as it comes, else each sentence once it has passed its gates."""
+    say = get_stream_writer()
+
+    def gated(sentence: str) -> bool:
+        return plan is None or all(check_reply(sentence, risk=(), country=context.turn.country).values())
+
+    async with closing(context.team.writer.stream(context.turn, plan)) as deltas:
+        async for piece in whole_sentences(deltas) if plan else pieces(deltas):
+            if not gated(piece):
+                return Draft(text="".join(context.spoken).strip(), origin="cut short")
+            context.spoken.append(piece)
+            say(TextDelta(piece))
+    spoken = "".join(context.spoken)
+    return Draft(text=spoken.strip() if plan else spoken)
+
+
+async def _all_that_succeed(asked: Sequence[Awaitable[Result]]) -> list[Result]:
+    """The results of those that did not fail, in order.
+
+    Raises:
+        ModelError: all failed; the first one's error.
+    """
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, ModelError):
+            raise result
+    found = [result for result in results if not isinstance(result, BaseException)]
+    if asked and not found:
+        raise next(result for result in results if isinstance(result, BaseException))
+    return found
+
+
+def _strongest(hypotheses: list[Hypothesis], count: int) -> tuple[Hypothesis, ...]:
+    """The `count` most confident hypotheses, with one of every mental state before a second of any."""
+    by_confidence = sorted(hypotheses, key=lambda item: item.confidence, reverse=True)
+    first_of_state = {item.state: item for item in reversed(by_confidence)}
+    leading = [item for item in by_confidence if first_of_state[item.state] is item]
+    return tuple((leading + [item for item in by_confidence if item not in leading])[:count])

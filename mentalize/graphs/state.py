@@ -1,0 +1,153 @@
+"""The state of a turn's graph, one key for each stage's output, and the context that its stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypedDict
+
+from ..agents.reader import Reading
+from ..agents.rubric import Quality
+from ..agents.safety_gate import GateFindings
+from ..agents.selection import ScoreMode
+from ..llm.budget import Budget
+from ..llm.traced import Ledger
+from ..types import (
+    Contract,
+    Draft,
+    Effort,
+    Foresight,
+    Hypothesis,
+    Norm,
+    Perception,
+    Plan,
+    Recollection,
+    RefinedHypothesis,
+    RiskSign,
+    Selection,
+    StageRecord,
+    Store,
+    Turn,
+    Verdict,
+)
+from .team import Team
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A draft and what was found about it."""
+
+    draft: Draft
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Every attempt so far, and where the turn goes on."""
+
+    attempts: tuple[Attempt, ...]
+    next: Literal["send", "write", "hypothesise"] = "send"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Hypotheses with P_cond, and P_prior by hypothesis id, scored by one-token choices."""
+
+    refined: tuple[RefinedHypothesis, ...]
+    priors: Mapping[str, float]
+
+
+class State(TypedDict, total=False):
+    """A stage writes its own key and no other. It is absent or None while the stage has not run, or when it failed."""
+
+    recollection: Recollection | None
+    reading: Reading | None
+    perception: Perception | None
+    hypotheses: tuple[Hypothesis, ...] | None
+    foresight: Foresight | None
+    refined: tuple[RefinedHypothesis, ...] | None
+    priors: Mapping[str, float] | None
+    scored: Scored | None
+    selection: Selection | None
+    plan: Plan | None
+    draft: Draft | None
+    quality: Quality | None
+    findings: GateFindings | None
+    settlement: Settlement | None
+
+
+def perceived(state: State) -> Perception | None:
+    """What was perceived, by whichever stage did."""
+    reading = state.get("reading")
+    return state.get("perception") or (reading.perception if reading else None)
+
+
+def weighed(state: State) -> Scored:
+    """The hypotheses and priors by the best estimate there is: scored, rated, or the hypothesizer's own confidence."""
+    if scored := state.get("scored"):
+        return scored
+    if reading := state.get("reading"):
+        return Scored(reading.hypotheses, reading.priors)
+    refined = state.get("refined")
+    if refined is None:
+        refined = tuple(
+            RefinedHypothesis(hypothesis=item, text=item.explanation, p_cond=item.confidence)
+            for item in state.get("hypotheses") or ()
+        )
+    return Scored(refined, state.get("priors") or {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """The weights and thresholds of DESIGN §2, Scores."""
+
+    mode: ScoreMode = "bounded"
+    plausibility_weight: float = 0.6
+    """λ."""
+    empathy_weight: float = 0.8
+    """β."""
+    utility_threshold: float = 0.85
+    max_revisions: int = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class TurnContext:
+    """What the stages of one turn share. The lists only grow."""
+
+    turn: Turn
+    requested: Effort
+    effort: Effort
+    route: str
+    """Why this effort."""
+    contract: Contract
+    team: Team
+    ledger: Ledger
+    budget: Budget
+    store: Store
+    scoring: Scoring
+    choosing: bool
+    """Whether the choosing strategy is on (DESIGN §2, Scores)."""
+    trust_perceived_risk: bool
+    """Whether the perception call's signs of danger count, beside the lexicon's."""
+    risk: tuple[RiskSign, ...]
+    """What the lexicon found."""
+    stage_seconds: float
+    vetted: Callable[[Sequence[RiskSign]], str]
+    """The vetted reply for these signs; for none, one that is safe to any message."""
+    forms: Callable[[Perception], Sequence[tuple[str, str]]]
+    """Filled reflective forms: id and text."""
+    applicable: Callable[[Perception | None], Sequence[Norm]]
+    """The norms that bear on this turn."""
+    live: bool = False
+    """Whether text may leave sentence by sentence while it is written."""
+    stages: list[StageRecord] = field(default_factory=list[StageRecord])
+    spoken: list[str] = field(default_factory=list[str])
+    """What has already left."""
+    structured_failures: int = 0
+    """Structured answers that stayed invalid."""
+
+    def signs(self, state: State) -> tuple[RiskSign, ...]:
+        """All signs of danger that count."""
+        perception = perceived(state)
+        noticed = perception.risk if perception and self.trust_perceived_risk else ()
+        return self.risk + noticed

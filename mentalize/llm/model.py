@@ -1,0 +1,128 @@
+"""Model: the one protocol by which a language model is asked, and the values that pass through it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from ..types import Message, Usage
+
+
+class StructuredMode(StrEnum):
+    """How an endpoint can be held to a JSON schema, best first."""
+
+    JSON_SCHEMA = "json_schema"
+    """`response_format: {"type": "json_schema"}` constrains decoding."""
+    GRAMMAR = "grammar"
+    """The endpoint's own constrained decoding (llama.cpp `json_schema`, vLLM `structured_outputs`)."""
+    JSON_OBJECT = "json_object"
+    """Any JSON object is guaranteed; the schema is shown in the prompt."""
+    TEXT = "text"
+    """Nothing is guaranteed; the JSON is asked for between tags."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """The answer must be JSON that fits `schema`, enforced by way of `mode`."""
+
+    name: str
+    schema: Mapping[str, Any]
+    mode: StructuredMode
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The answer must be one of `options`: a scoring, read from first-token log-probabilities."""
+
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an endpoint was found to support."""
+
+    structured: StructuredMode = StructuredMode.TEXT
+    logprobs: bool = False
+    """Whether it returns first-token log-probabilities with alternatives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to a model."""
+
+    messages: tuple[Message, ...]
+    purpose: str = "reply"
+    """Which agent asks; for the trace and for scripted models."""
+    max_tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    format: JsonFormat | Choice | None = None
+    top_logprobs: int = 0
+    """How many alternatives per token to return with log-probabilities; 0 for none."""
+    cacheable: bool = False
+    """Whether an equal request may be answered from `CachedModel`."""
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Further fields of the OpenAI request body (tools, n, …), handed on as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A token that could have stood at a position, with its natural log-probability."""
+
+    token: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A model's whole answer."""
+
+    text: str
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    logprobs: tuple[tuple[Alternative, ...], ...] = ()
+    """For each generated token, its alternatives, most likely first."""
+    message: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The assistant message as the endpoint sent it (tool calls, reasoning fields)."""
+    model: str = ""
+    """The model name that the endpoint reports."""
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A piece of a streamed answer. The last one carries `finish_reason` and, where known, `usage`."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The `delta` object as the endpoint sent it (tool call deltas, reasoning fields)."""
+
+
+class Model(Protocol):
+    """Something that can be asked. Every method raises `ModelError` or one of its children, nothing else."""
+
+    @property
+    def name(self) -> str:
+        """The model string that names this model, such as `hosted_vllm/qwen3`."""
+        ...
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer in one piece."""
+        ...
+
+    def stream(self, request: Request) -> AsyncIterator[Delta]:
+        """Answer piece by piece. Closing the iterator stops the generation."""
+        ...
+
+    async def capabilities(self) -> Capabilities:
+        """What this endpoint supports, probed at most once."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections, threads and memory. Safe to call twice."""
+        ...

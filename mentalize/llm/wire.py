@@ -1,0 +1,181 @@
+"""OpenAI's chat-completions wire format: a `Request` as a body, an answer or a stream of chunks as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn, cast
+
+from ..errors import MalformedAnswer
+from ..types import Usage
+from .model import Alternative, Choice, Completion, Delta, JsonFormat, Request, StructuredMode
+
+__all__ = ["ChunkReader", "as_mapping", "completion_of", "constraint", "first_choice", "request_body"]
+
+_MOST_ALTERNATIVES = 20
+"""What OpenAI and vLLM allow per token."""
+
+
+def request_body(request: Request, model: str, *, stream: bool, constrained: bool = True) -> dict[str, Any]:
+    """The body of a request. Fields that `Request` names win over equal ones in `parameters`.
+
+    Args:
+        request: what is asked.
+        model: the endpoint's own name of the model.
+        stream: whether the answer is to come in pieces; the usage is asked for too.
+        constrained: whether to send the fields of vLLM and llama.cpp that constrain decoding; endpoints that know
+            neither may refuse them.
+    """
+    body: dict[str, Any] = dict(request.parameters)
+    body["model"] = model
+    body["messages"] = [message.as_openai() for message in request.messages]
+    if request.max_tokens is not None and "max_completion_tokens" not in body:
+        body["max_tokens"] = request.max_tokens
+    for name in ("temperature", "seed"):
+        if (value := getattr(request, name)) is not None:
+            body[name] = value
+    if request.stop:
+        body["stop"] = list(request.stop)
+    body.pop("stream", None)
+    options = body.pop("stream_options", None)
+    if stream:
+        body["stream"] = True
+        body["stream_options"] = {**(options or {}), "include_usage": True}
+    if isinstance(request.format, JsonFormat):
+        body |= _json_fields(request.format)
+    alternatives = request.top_logprobs
+    if isinstance(request.format, Choice):
+        alternatives = alternatives or _MOST_ALTERNATIVES
+        if constrained:
+            body |= constraint(request.format)
+    if alternatives:
+        body |= {"logprobs": True, "top_logprobs": min(alternatives, _MOST_ALTERNATIVES)}
+    return body
+
+
+def constraint(choice: Choice) -> dict[str, Any]:
+    """The fields that hold vLLM (`structured_outputs`) and llama.cpp (`grammar`) to the options."""
+    literals = " | ".join(json.dumps(option, ensure_ascii=False) for option in choice.options)
+    return {"structured_outputs": {"choice": list(choice.options)}, "grammar": f"root ::= {literals}"}
+
+
+def _json_fields(wanted: JsonFormat) -> dict[str, Any]:
+    match wanted.mode:
+        case StructuredMode.JSON_SCHEMA:
+            named = {"name": wanted.name, "schema": dict(wanted.schema), "strict": True}
+            return {"response_format": {"type": "json_schema", "json_schema": named}}
+        case StructuredMode.GRAMMAR:
+            return {"structured_outputs": {"json": dict(wanted.schema)}, "json_schema": dict(wanted.schema)}
+        case StructuredMode.JSON_OBJECT:
+            return {"response_format": {"type": "json_object"}}
+        case StructuredMode.TEXT:
+            return {}
+
+
+def completion_of(answer: object, *, endpoint: str) -> Completion:
+    """The first choice of a whole answer.
+
+    Raises:
+        MalformedAnswer: the answer has no choice with a message.
+    """
+    body = as_mapping(answer)
+    choice = first_choice(body)
+    if choice is None or not isinstance(choice.get("message"), Mapping):
+        _malformed(endpoint, "an answer without `choices[0].message`")
+    message = cast("Mapping[str, Any]", choice["message"])
+    return Completion(
+        text=_text(message.get("content")),
+        finish_reason=str(choice.get("finish_reason") or "stop"),
+        usage=_usage(body.get("usage")) or Usage(),
+        logprobs=_logprobs(choice.get("logprobs")),
+        message=dict(message),
+        model=str(body.get("model") or ""),
+    )
+
+
+def first_choice(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The choice with index 0 of an answer or a chunk, if there is one."""
+    choices = body.get("choices")
+    if not isinstance(choices, list):
+        return None
+    for choice in cast("list[object]", choices):
+        fields = as_mapping(choice)
+        if fields and fields.get("index", 0) == 0:
+            return fields
+    return None
+
+
+class ChunkReader:
+    """Turns the chunks of one stream into deltas, the last of which carries the finish reason and the usage."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.finish_reason: str | None = None
+        self._usage: Usage | None = None
+        self._endpoint = endpoint
+
+    def deltas(self, chunk: object) -> Iterator[Delta]:
+        """What a chunk adds to the answer; the finish reason and the usage are kept for `last`."""
+        body = as_mapping(chunk)
+        if not body:
+            _malformed(self._endpoint, "a chunk that is no JSON object")
+        self._usage = _usage(body.get("usage")) or self._usage
+        choice = first_choice(body)
+        if choice is None:
+            return
+        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        raw = {key: value for key, value in as_mapping(choice.get("delta")).items() if value is not None}
+        if raw:
+            yield Delta(text=_text(raw.get("content")), raw=raw)
+
+    def last(self) -> Delta:
+        """The end of the stream."""
+        return Delta(finish_reason=self.finish_reason or "stop", usage=self._usage)
+
+
+def _malformed(endpoint: str, what: str) -> NoReturn:
+    raise MalformedAnswer(
+        f"{endpoint} sent {what}.", hint="Check that the base URL leads to an OpenAI-compatible chat endpoint."
+    )
+
+
+def as_mapping(value: object) -> Mapping[str, Any]:
+    """The value, if it is a JSON object; else an empty one."""
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def _text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = (as_mapping(part).get("text") for part in cast("list[object]", content))
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def _usage(usage: object) -> Usage | None:
+    fields = as_mapping(usage)
+    if not fields:
+        return None
+    details = as_mapping(fields.get("prompt_tokens_details"))
+    return Usage(
+        int(fields.get("prompt_tokens") or 0),
+        int(fields.get("completion_tokens") or 0),
+        int(details.get("cached_tokens") or 0),
+    )
+
+
+def _logprobs(logprobs: object) -> tuple[tuple[Alternative, ...], ...]:
+    positions = as_mapping(logprobs).get("content")
+    if not isinstance(positions, list):
+        return ()
+    return tuple(_alternatives(as_mapping(position)) for position in cast("list[object]", positions))
+
+
+def _alternatives(position: Mapping[str, Any]) -> tuple[Alternative, ...]:
+    given = position.get("top_logprobs") or [position]
+    found = [
+        Alternative(str(fields["token"]), float(fields["logprob"]))
+        for fields in map(as_mapping, cast("list[object]", given))
+        if "token" in fields and isinstance(fields.get("logprob"), int | float)
+    ]
+    return tuple(sorted(found, key=lambda alternative: -alternative.logprob))

@@ -1,0 +1,117 @@
+"""Norm packs: loaded from TOML, and picked by what a message is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from pydantic import Field
+
+from ..packfile import Entry, PackFile
+from ..types import Norm, Perception, RuleFamily
+
+PACKAGED = ("ethical", "role", "cultural")
+"""The packs that come with mentalize."""
+
+_WORD = re.compile(r"[^\W\d_]{3,}")
+_COMMON_WORDS = frozenset(
+    "the and for are was that this with you your not have has had but they them their from what when where which who "
+    "will would could should about into some any all one can his her him she its our out how why did does been being "
+    "person asks says tells talks wants speaks someone something than then there just very more".split()
+)
+_SUFFIXES = ("ations", "ation", "ings", "ing", "ness", "ies", "ed", "es", "ly", "s", "e", "y")
+
+
+class _NormEntry(Entry):
+    id: str = Field(min_length=1)
+    family: RuleFamily
+    statement: str = Field(min_length=1)
+    applies: str = ""
+    strength: float = Field(ge=0, le=1)
+    hard: bool = False
+    source: str = Field(min_length=1)
+    tags: tuple[str, ...] = ()
+
+
+class _NormFile(Entry):
+    norm: list[_NormEntry] = Field(min_length=1)
+
+
+def load_norms(*paths: Path) -> tuple[Norm, ...]:
+    """The packaged norms and those of a deployment's own packs.
+
+    Raises:
+        PackError: a pack is malformed, or an id occurs twice; the message names file and line.
+    """
+    return read_packs((*_packaged_files(), *paths)) if paths else _packaged()
+
+
+def read_packs(sources: Iterable[Traversable | Path]) -> tuple[Norm, ...]:
+    """The norms of these files alone.
+
+    Raises:
+        PackError: as for `load_norms`.
+    """
+    norms: dict[str, Norm] = {}
+    for path in sources:
+        source = PackFile.read(path)
+        for index, entry in enumerate(source.parse(_NormFile).norm):
+            if entry.id in norms:
+                raise source.fault(("norm", index, "id"), f"the norm `{entry.id}` is declared twice.")
+            norms[entry.id] = Norm(**entry.model_dump())
+    return tuple(norms.values())
+
+
+def applicable(norms: Sequence[Norm], *, text: str, perception: Perception | None, limit: int = 8) -> tuple[Norm, ...]:
+    """The norms that bear on a message, at most `limit`: those that veto first, then by relevance and strength.
+
+    A norm without `applies` bears on everything. Any other bears on a message that shares a word stem with its
+    `applies` or its tags; perceived emotion, cause and need count as words of the message. A veto always stays.
+    """
+    stems = _stems(" ".join((text, *_perceived(perception))))
+    scored = [
+        (norm, relevance, position) for position, norm in enumerate(norms) if (relevance := _relevance(norm, stems)) > 0
+    ]
+    scored.sort(key=lambda entry: (not entry[0].hard, -entry[1] * entry[0].strength, entry[2]))
+    vetoes = sum(norm.hard for norm, _, _ in scored)
+    return tuple(norm for norm, _, _ in scored[: max(limit, vetoes)])
+
+
+def _relevance(norm: Norm, stems: frozenset[str]) -> float:
+    """1 for a norm that always applies; above 1 for shared stems; 0 where there is none."""
+    if not norm.applies:
+        return 1.0
+    shared = len(stems & _stems(" ".join((norm.applies, *norm.tags))))
+    return 1.0 + shared if shared else 0.0
+
+
+def _perceived(perception: Perception | None) -> tuple[str, ...]:
+    if perception is None:
+        return ()
+    return (perception.emotion.name, perception.cause, perception.need, perception.flaw)
+
+
+@lru_cache(maxsize=512)
+def _stems(text: str) -> frozenset[str]:
+    words = (word for word in _WORD.findall(text[:20_000].casefold()) if word not in _COMMON_WORDS)
+    return frozenset(_stem(word) for word in words)
+
+
+def _stem(word: str) -> str:
+    for suffix in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
+            return word[: -len(suffix)]
+    return word
+
+
+@lru_cache(maxsize=1)
+def _packaged() -> tuple[Norm, ...]:
+    return read_packs(_packaged_files())
+
+
+def _packaged_files() -> tuple[Traversable, ...]:
+    return tuple(files(__package__) / "packs" / f"{name}.toml" for name in PACKAGED)

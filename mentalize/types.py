@@ -1,0 +1,553 @@
+"""The nouns of a social turn: what goes in, what each stage makes of it, and the trace that shows how.
+
+Messages are pydantic models, because they come from outside; everything made here is a frozen dataclass.
+Scores, probabilities and confidences are floats in [0, 1] unless said otherwise; times are aware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, Protocol, cast
+
+from pydantic import BaseModel, ConfigDict
+
+from .errors import InputError
+
+__all__ = [
+    "CallRecord",
+    "Contract",
+    "Draft",
+    "Effort",
+    "Emotion",
+    "Evidence",
+    "ForeseenAct",
+    "Foresight",
+    "HopReading",
+    "Hypothesis",
+    "HypothesisScore",
+    "Identity",
+    "MemoryHit",
+    "MentalState",
+    "Message",
+    "ModificationStep",
+    "Norm",
+    "Perception",
+    "Plan",
+    "Recollection",
+    "RefinedHypothesis",
+    "RiskKind",
+    "RiskSign",
+    "RoleCharter",
+    "RuleFamily",
+    "Selection",
+    "StageRecord",
+    "Store",
+    "StructuredCounts",
+    "Trace",
+    "Turn",
+    "Usage",
+    "Verdict",
+]
+
+
+# --- what goes in -----------------------------------------------------------------------------------------
+
+
+class Message(BaseModel):
+    """A message in OpenAI's form. Fields we do not know are kept and handed on."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[dict[str, Any]] | None = None
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined by newlines; images and other parts have none."""
+        if self.content is None:
+            return ""
+        if isinstance(self.content, str):
+            return self.content
+        parts = (part.get("text") for part in self.content if part.get("type") == "text")
+        return "\n".join(part for part in parts if isinstance(part, str))
+
+    def as_openai(self) -> dict[str, Any]:
+        """The message as OpenAI's API takes it: exactly the fields that were given."""
+        return self.model_dump(exclude_unset=True)
+
+
+def system(text: str) -> Message:
+    """A system message."""
+    return Message(role="system", content=text)
+
+
+def user(text: str) -> Message:
+    """A user message."""
+    return Message(role="user", content=text)
+
+
+def assistant(text: str) -> Message:
+    """An assistant message."""
+    return Message(role="assistant", content=text)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose turn it is. Without one, nothing is remembered and nothing is recalled."""
+
+    tenant: str
+    user: str
+    speaker: str | None = None
+    """Who of several people speaks; the user, if not given."""
+    session: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("tenant", "user"):
+            if not cast("str", getattr(self, name)).strip():
+                raise InputError(
+                    f"Identity.{name} is empty.",
+                    hint="Give a non-empty tenant and user, or who=None for a turn without memory.",
+                )
+
+
+class Effort(StrEnum):
+    """How much thought a turn gets (DESIGN §2)."""
+
+    NONE = "none"
+    MINIMAL = "minimal"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a turn may cost. Past it, the best that is ready goes out."""
+
+    calls: int
+    """Model calls, scorings not counted."""
+    depth: int
+    """Calls that wait for one another."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One message to be answered, with the conversation before it."""
+
+    id: str
+    messages: tuple[Message, ...]
+    """The whole conversation, the message to be answered last."""
+    text: str
+    """The text of the message to be answered."""
+    at: datetime
+    identity: Identity | None = None
+    country: str | None = None
+    """ISO 3166 alpha-2 code, as stated by the deployment or the person; never guessed."""
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Further fields of the OpenAI request, for the call that writes."""
+
+
+# --- norms and roles --------------------------------------------------------------------------------------
+
+
+class RuleFamily(StrEnum):
+    """MetaMind's three families of constraint rules (arXiv 2505.18943, §3.2)."""
+
+    CULTURAL = "cultural"
+    ETHICAL = "ethical"
+    ROLE = "role"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Norm:
+    """A rule of conduct that refinement and planning can apply."""
+
+    id: str
+    family: RuleFamily
+    statement: str
+    applies: str
+    """When it applies, in words; empty for always."""
+    strength: float
+    """How binding it is: 1 is a duty, .5 is expected, .25 is a courtesy."""
+    hard: bool = False
+    """Whether it vetoes instead of advising."""
+    source: str
+    """Title and address of a public source, or why there is none."""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleCharter:
+    """What a deployment says that its assistant is, must do and must not do."""
+
+    id: str
+    role: str
+    duties: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+# --- memory -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryHit:
+    """One remembered thing and why it was recalled."""
+
+    id: str
+    kind: str
+    status: str
+    text: str
+    score: float
+    why: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recollection:
+    """What memory brings to a turn."""
+
+    hits: tuple[MemoryHit, ...] = ()
+    portrait: str = ""
+
+
+class Store(Protocol):
+    """Where memories are kept. Tenant and user come with every call, inside `Identity`."""
+
+    async def recall(self, identity: Identity, text: str, *, at: datetime, limit: int) -> Recollection:
+        """The memories of this person that matter to `text`."""
+        ...
+
+
+# --- what the stages make ---------------------------------------------------------------------------------
+
+
+class RiskKind(StrEnum):
+    """What a message may be a sign of."""
+
+    SELF_HARM = "self_harm"
+    ABUSE = "abuse"
+    VIOLENCE = "violence"
+    EMERGENCY = "emergency"
+
+
+@dataclass(frozen=True, slots=True)
+class RiskSign:
+    """Words that speak of danger, and who noticed them."""
+
+    kind: RiskKind
+    words: str
+    """The person's own words."""
+    by: Literal["lexicon", "perception"]
+    language: str = ""
+    """The lexicon's language (BCP 47), if the lexicon noticed."""
+
+
+class MentalState(StrEnum):
+    """MetaMind's typology T of mental states (arXiv 2505.18943, §3.1)."""
+
+    BELIEF = "Belief"
+    DESIRE = "Desire"
+    INTENTION = "Intention"
+    EMOTION = "Emotion"
+    THOUGHT = "Thought"
+
+
+@dataclass(frozen=True, slots=True)
+class Emotion:
+    """A named emotion and how strong it seems."""
+
+    name: str
+    intensity: float
+
+
+@dataclass(frozen=True, slots=True)
+class HopReading:
+    """Implicit sentiment in three hops (RVISA, arXiv 2407.02340): aspect, opinion, polarity."""
+
+    aspect: str
+    opinion: str
+    polarity: Literal["positive", "negative", "neutral"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perception:
+    """What the message shows."""
+
+    emotion: Emotion
+    shortlist: tuple[str, ...] = ()
+    """Candidate emotions of the first of HEF's two stages (arXiv 2402.11801)."""
+    cause: str = ""
+    words: tuple[str, ...] = ()
+    """The person's own words that show the emotion; each occurs in the message."""
+    sentiment: HopReading | None = None
+    need: str = ""
+    flaw: str = ""
+    """A silent flaw in the request, or a missing piece worth asking about; empty for none."""
+    value_question: bool = False
+    risk: tuple[RiskSign, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a hypothesis rests on."""
+
+    words: str
+    """A quote from the person's own words; empty when none was found in the message."""
+    context: str = ""
+    memory: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hypothesis:
+    """A guess about what the person has on their mind but did not say."""
+
+    id: str
+    state: MentalState
+    explanation: str
+    evidence: Evidence
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForeseenAct:
+    """What a party is likely to do next (FaR, arXiv 2310.03051)."""
+
+    party: str
+    act: str
+    obstacle: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """What may come next, for each party."""
+
+    acts: tuple[ForeseenAct, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModificationStep:
+    """One entry of refinement's modification log: which norm changed what."""
+
+    norm: str
+    """The id of the norm that was applied."""
+    element: str
+    """The element of the hypothesis that the norm constrains."""
+    transformation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefinedHypothesis:
+    """A hypothesis after the norms were applied to it."""
+
+    hypothesis: Hypothesis
+    text: str
+    log: tuple[ModificationStep, ...] = ()
+    formality: int = 3
+    """Tone, 1 (intimate) to 5 (formal)."""
+    residual_risk: float = 0.0
+    """How much of a norm's concern remains, in [0, 1]."""
+    p_cond: float = 0.5
+    """Plausibility given the conversation and memory."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether refinement changed the words."""
+        return self.text.strip() != self.hypothesis.explanation.strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HypothesisScore:
+    """A refined hypothesis and the numbers that Algorithm 1 gives it."""
+
+    refined: RefinedHypothesis
+    p_prior: float
+    information_gain: float
+    """`bounded`: in [-1, 1]; `paper`: ln(P_cond + ε) − ln(P_prior + ε), unbounded."""
+    score: float
+    eligible: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Every hypothesis with its score, best first, and the chosen one."""
+
+    ranked: tuple[HypothesisScore, ...]
+    chosen: HypothesisScore | None
+    mode: Literal["bounded", "paper"]
+    diversity: float = 0.0
+    """Distinct mental-state types over the types that k hypotheses could cover, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the reply is to do, decided in code."""
+
+    act: str
+    """Speech act, such as `acknowledge` or `inform`."""
+    tone: str
+    formality: int = 3
+    understanding: str = ""
+    """The chosen reading of the person, in words, or empty."""
+    anchors: tuple[str, ...] = ()
+    """At most three memories to lean on."""
+    must: tuple[str, ...] = ()
+    must_not: tuple[str, ...] = ()
+    ask: str = ""
+    """A question worth asking, or empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A reply that was written and not yet sent."""
+
+    text: str
+    origin: str = "writer"
+    """`writer`, `form:<id>` for a vetted reflective form, `referral` for a vetted safety text."""
+    candidates: tuple[str, ...] = ()
+    """All candidates that were weighed against each other, when several were."""
+    revision: int = 0
+    message: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The assistant message as the endpoint sent it, when the reply is that message unchanged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The validator's and the gates' judgement of a draft (methods §1.1.1)."""
+
+    a1: float | None = None
+    """Affective alignment."""
+    a2: float | None = None
+    """Cognitive resonance."""
+    b1: float | None = None
+    """Contextual continuity."""
+    b2: float | None = None
+    """Congruence with the chosen hypothesis."""
+    empathy: float | None = None
+    coherence: float | None = None
+    utility: float | None = None
+    """U = β·Empathy + (1−β)·Coherence, computed in code; None when no judge answered."""
+    acceptable: bool = True
+    """Whether U reached the threshold, or no judge answered."""
+    gates: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    """Each safety gate by name; False is a veto."""
+    critique: str = ""
+
+    @property
+    def safe(self) -> bool:
+        """Whether every gate was passed."""
+        return all(self.gates.values())
+
+
+# --- the trace --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more calls."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Prompt tokens that the endpoint took from its own prefix cache, where it says so."""
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One request to a model."""
+
+    purpose: str
+    role: Literal["reason", "judge", "write"]
+    model: str
+    scoring: bool
+    """Whether it was a one-token choice, which is counted apart from calls."""
+    depth: int
+    """1 + the number of calls that it had to wait for."""
+    started: float
+    """Seconds since the turn began."""
+    seconds: float
+    usage: Usage = Usage()
+    cached: bool = False
+    structured: str | None = None
+    """The structured-output mode in force, if the answer was to be JSON."""
+    error: str | None = None
+    prompt: tuple[Message, ...] = ()
+    """The messages as they were sent."""
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRecord:
+    """One stage of a turn: when it ran, and why it left its part out, if it did."""
+
+    name: str
+    started: float
+    """Seconds since the turn began."""
+    seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StructuredCounts:
+    """How structured answers went in a turn."""
+
+    answers: int = 0
+    repaired: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Everything that happened in one turn. `mentalize schema` prints its JSON schema."""
+
+    version: Literal[1] = 1
+    turn_id: str
+    at: datetime
+    effort: Effort
+    """What ran."""
+    requested_effort: Effort
+    route: str
+    """Why this effort: `asked`, or the router's reason."""
+    text: str
+    perception: Perception | None = None
+    recollection: Recollection | None = None
+    hypotheses: tuple[Hypothesis, ...] = ()
+    foresight: Foresight | None = None
+    selection: Selection | None = None
+    plan: Plan | None = None
+    drafts: tuple[Draft, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    """One for each draft, in order."""
+    risk: tuple[RiskSign, ...] = ()
+    reply: str = ""
+    reply_origin: str = "writer"
+    revisions: int = 0
+    contract: Contract
+    calls: int = 0
+    scorings: int = 0
+    depth: int = 0
+    seconds: float = 0.0
+    usage: Usage = Usage()
+    structured: StructuredCounts = StructuredCounts()
+    stages: tuple[StageRecord, ...] = ()
+    requests: tuple[CallRecord, ...] = ()
+    prompts: tuple[str, ...] = ()
+    """The prompts that were used, each as `id@version#digest`."""
+    failures: tuple[str, ...] = ()
+    """What was left out and why, in plain words."""
