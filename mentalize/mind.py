@@ -57,8 +57,6 @@ Result = TypeVar("Result")
 EARLIER_MESSAGES = 2
 """How many of the person's earlier messages still count as signs of danger while no reply has named help."""
 
-_EMBEDDED_HYPOTHESES = 3
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -221,8 +219,8 @@ class Mind:
         live: bool,
     ) -> TurnContext:
         from .graphs.state import Scoring, TurnContext
-        from .graphs.team import assemble
-        from .graphs.turn import CONTRACTS
+        from .graphs.team import BRIEF_HYPOTHESES, assemble
+        from .graphs.turn import CONTRACTS, PATIENCE
         from .llm.budget import Budget
         from .llm.traced import Ledger
 
@@ -233,14 +231,14 @@ class Mind:
         chosen = self._route(turn, requested, risk)
         if chosen.effort is not Effort.NONE:
             await self._ready()
-        contract = self._contract(chosen.effort, CONTRACTS[chosen.effort])
-        ledger, budget = Ledger(time.perf_counter), Budget(contract, time.perf_counter)
         choosing = self._choosing
+        contract = self._contract(chosen.effort, CONTRACTS[chosen.effort], PATIENCE if choosing else 1)
+        ledger, budget = Ledger(time.perf_counter), Budget(contract, time.perf_counter)
         team = assemble(
             self._roles.for_turn(ledger, budget),
             self._prompts,
             self._charter,
-            hypotheses=min(settings.hypotheses, _EMBEDDED_HYPOTHESES) if choosing else settings.hypotheses,
+            hypotheses=min(settings.hypotheses, BRIEF_HYPOTHESES) if choosing else settings.hypotheses,
             choosing=choosing,
         )
         return TurnContext(
@@ -343,12 +341,12 @@ class Mind:
         language = self.settings.language or language_by_script(turn.text)
         return fill_forms(perception, language=language, limit=4)
 
-    def _contract(self, effort: Effort, built_in: Contract) -> Contract:
+    def _contract(self, effort: Effort, built_in: Contract, patience: float) -> Contract:
         limits = getattr(self.settings.contract, effort)
         return Contract(
             calls=limits.calls or built_in.calls,
             depth=limits.depth or built_in.depth,
-            seconds=limits.seconds or built_in.seconds,
+            seconds=limits.seconds or built_in.seconds * patience,
         )
 
     # --- models -------------------------------------------------------------------------------------------

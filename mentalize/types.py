@@ -18,6 +18,7 @@ from .errors import InputError
 
 __all__ = [
     "CallRecord",
+    "Candidate",
     "Contract",
     "Draft",
     "Effort",
@@ -401,15 +402,25 @@ class Plan:
     """A question worth asking, or empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of several texts that could be the reply."""
+
+    text: str
+    origin: str
+    """`writer`, or `form:<id>` for a vetted reflective form."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """A reply that was written and not yet sent."""
 
     text: str
     origin: str = "writer"
-    """`writer`, `form:<id>` for a vetted reflective form, `referral` for a vetted safety text."""
-    candidates: tuple[str, ...] = ()
-    """All candidates that were weighed against each other, when several were."""
+    """`writer`, `form:<id>` for a vetted reflective form, `referral` and `fallback` for a vetted text, `plain` for
+    what the model said without guidance, `cut short` for a reply that ended before a sentence that failed a gate."""
+    candidates: tuple[Candidate, ...] = ()
+    """All sound candidates, when there were several."""
     revision: int = 0
     message: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The assistant message as the endpoint sent it, when the reply is that message unchanged."""

@@ -310,8 +310,8 @@ def _schema_name(body: dict[str, Any]) -> str:
 
 
 def obedient(
-    *,
     text: str = "I hear you.",
+    *,
     json_schema: bool = True,
     grammar: bool = True,
     json_object: bool = True,

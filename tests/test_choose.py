@@ -169,11 +169,10 @@ async def test_the_real_model_is_nearly_always_right_about_pairs():
         def compare(first: str, second: str, said: str = said) -> Request:
             return Request(
                 messages=(
-                    system("You judge replies of a chat assistant."),
+                    system("You help a chat assistant to understand people."),
                     user(
-                        f"A person wrote: {said}\n\nTwo replies that the assistant could send:\n\nA: {first}\n\n"
-                        f"B: {second}\n\nA good reply meets the feeling behind the person's words and is honest. "
-                        "Which one is better? Answer A or B."
+                        f'A person wrote to the assistant:\n"{said}"\n\nReply A: "{first}"\nReply B: "{second}"\n\n'
+                        "Which reply is kinder and shows more understanding of what the person feels? Answer A or B."
                     ),
                 )
             )

@@ -31,7 +31,7 @@ FOUND = Capabilities(StructuredMode.GRAMMAR, logprobs=True)
 async def test_the_best_mode_that_truly_works_is_found(
     has: dict[str, bool], best: StructuredMode, refuses: bool
 ) -> None:
-    async with OpenAIServer(obedient(**has, refuses=refuses)) as server:
+    async with OpenAIServer(obedient("It is sunny.", refuses=refuses, **has)) as server:
         model = OpenAICompatibleModel("any", base_url=server.base_url)
         assert await model.capabilities() == Capabilities(best, logprobs=has["logprobs"])
         await model.close()

@@ -409,7 +409,15 @@ def chooser_script(request: Request) -> Any:
     return {"read": READING_TEXT, "write": WARM}[request.purpose.removesuffix(".repair")]
 
 
-READING_TEXT = SCRIPT["read"]
+READING_TEXT = {
+    "words": "Go without me",
+    "cause": "being left out",
+    "need": "to be asked",
+    "hypotheses": [
+        {"type": "Desire", "explanation": "They want to be asked again.", "words": "really"},
+        {"type": "Emotion", "explanation": "They feel left out.", "words": "Go without me"},
+    ],
+}
 
 
 async def test_the_choosing_strategy_scores_instead_of_calling(mind: Build) -> None:
@@ -418,7 +426,18 @@ async def test_the_choosing_strategy_scores_instead_of_calling(mind: Build) -> N
     assert trace.calls == 3, "one reading and two drafts"
     assert trace.scorings > 0 and trace.failures == ()
     assert trace.verdicts[0].a1 is not None and trace.selection and trace.perception
-    assert len(trace.drafts[0].candidates) >= 2 and trace.reply in trace.drafts[0].candidates
+    offered = {candidate.text: candidate.origin for candidate in trace.drafts[0].candidates}
+    assert len(offered) >= 2 and trace.reply_origin == offered[trace.reply]
+
+
+async def test_a_choice_that_fails_leaves_the_first_sound_candidate(mind: Build) -> None:
+    def no_preference(request: Request) -> Any:
+        if request.purpose == "score.prefer":
+            raise ModelUnavailable("The judge is gone.")
+        return chooser_script(request)
+
+    trace = (await mind(FunctionModel(no_preference), choosing=True).reply(MESSAGE)).trace
+    assert trace.reply == WARM and any("judge is gone" in failure for failure in trace.failures)
 
 
 async def test_the_choosing_strategy_answers_danger_with_the_vetted_text_alone(mind: Build) -> None:

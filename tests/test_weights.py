@@ -241,8 +241,8 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path):
 
 
 def test_a_known_model_that_is_not_here_says_how_to_get_it(tmp_path: Path):
-    with pytest.raises(WeightsError, match=r"mentalize models pull smollm3-3b"):
-        weights.ensure("smollm3-3b", tmp_path)
+    with pytest.raises(WeightsError, match=r"mentalize models pull qwen3-4b"):
+        weights.ensure("qwen3-4b", tmp_path)
 
 
 def test_a_path_is_taken_as_it_is(tmp_path: Path):
@@ -268,11 +268,11 @@ def test_the_chosen_default_is_what_embedded_means(tmp_path: Path):
     file.write_bytes(CONTENT)
     weights.choose_default(str(file), tmp_path)
     assert resolve_embedded("embedded", tmp_path).path == file
-    weights.choose_default("smollm3-3b", tmp_path)
-    assert weights.default(tmp_path) == "smollm3-3b"
+    weights.choose_default("qwen3-4b", tmp_path)
+    assert weights.default(tmp_path) == "qwen3-4b"
     with pytest.raises(WeightsError):
         weights.choose_default("gpt", tmp_path)
-    assert weights.default(tmp_path) == "smollm3-3b"
+    assert weights.default(tmp_path) == "qwen3-4b"
 
 
 def test_a_string_for_another_kind_of_model_is_refused():

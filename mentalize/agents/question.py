@@ -19,6 +19,18 @@ class PreambleInputs:
     limits: str
 
 
+@dataclass(frozen=True, slots=True)
+class BriefPreambleInputs:
+    """What the preamble for a small model is filled with."""
+
+    role: str
+    count: int
+
+
+SHORT_CONVERSATION = 2_400
+"""Characters of conversation that a small model is shown."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Framing:
     """The part that all questions of a turn share: the preamble, then the conversation; the task comes last.
@@ -31,10 +43,16 @@ class Framing:
     """Characters of conversation that a question shows, the newest first."""
 
     @classmethod
-    def of(cls, prompt: Prompt[PreambleInputs], charter: RoleCharter, *, longest: int = 12_000) -> Framing:
+    def full(cls, prompt: Prompt[PreambleInputs], charter: RoleCharter) -> Framing:
         """The framing for a deployment's charter."""
         inputs = PreambleInputs(role=charter.role, duties=bullets(charter.duties), limits=bullets(charter.limits))
-        return cls(preamble=system(prompt.render(inputs)), longest=longest)
+        return cls(preamble=system(prompt.render(inputs)))
+
+    @classmethod
+    def brief(cls, prompt: Prompt[BriefPreambleInputs], charter: RoleCharter, *, count: int) -> Framing:
+        """The framing for a small model, with its reading instructions for `count` hypotheses."""
+        inputs = BriefPreambleInputs(role=charter.role, count=count)
+        return cls(preamble=system(prompt.render(inputs)), longest=SHORT_CONVERSATION)
 
     def about(self, turn: Turn, task: str, purpose: str, *, max_tokens: int, temperature: float = 0.3) -> Request:
         """A question about the conversation."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -27,6 +26,7 @@ from ..types import (
 from .question import Framing
 from .quotes import persons_words, quoted
 from .rating import LEVEL_VALUE, RATING_VALUE, Level, Rating
+from .reading import Reading
 
 
 class GuessAnswer(BaseModel):
@@ -56,16 +56,6 @@ class ReadInputs:
 
     memory: str
     count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What one call makes of a message."""
-
-    perception: Perception
-    hypotheses: tuple[RefinedHypothesis, ...]
-    """Not refined: no norm was applied, so the text is the explanation. P_cond is the model's rating."""
-    priors: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,15 +7,14 @@ the tail of the last message, so that the endpoint's prefix cache still hits.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 from ..llm.model import Delta, Model, Request
 from ..llm.structured import without_thinking
 from ..prompts.format import bullets
 from ..prompts.prompt import Prompt, fence
-from ..types import Draft, Message, Plan, RoleCharter, Turn, system
-from .question import PreambleInputs
+from ..types import Draft, Message, Plan, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,57 @@ class WriteInputs:
     anchors: str
     ask: str
     critique: str
-    length: str
+
+
+@dataclass(frozen=True, slots=True)
+class BriefWriteInputs:
+    """What the guidance of a small model is filled with."""
+
+    understanding: str
+    act: str
+    ask: str
+    critique: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """How a plan is put to a model that writes."""
+
+    prompt: Prompt[WriteInputs]
+
+    def __call__(self, plan: Plan, critique: str) -> str:
+        return self.prompt.render(
+            WriteInputs(
+                understanding=f"What may be on their mind: {plan.understanding}" if plan.understanding else "",
+                act=plan.act,
+                tone=plan.tone,
+                formality=plan.formality,
+                must=f"Do:\n{bullets(plan.must)}" if plan.must else "",
+                must_not=f"Do not:\n{bullets(plan.must_not)}" if plan.must_not else "",
+                anchors=f"You remember:\n{fence('memory', bullets(plan.anchors))}" if plan.anchors else "",
+                ask=_question(plan),
+                critique=_reason(critique),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BriefGuidance:
+    """The same for a small model: the act, the reading, and little else."""
+
+    prompt: Prompt[BriefWriteInputs]
+
+    def __call__(self, plan: Plan, critique: str) -> str:
+        reading = f"What they may not say: {plan.understanding}" if plan.understanding else ""
+        return self.prompt.render(BriefWriteInputs(reading, plan.act, _question(plan), _reason(critique)))
+
+
+def _question(plan: Plan) -> str:
+    return f"Ask them, gently: {plan.ask}" if plan.ask else ""
+
+
+def _reason(critique: str) -> str:
+    return f"An earlier draft failed for this reason:\n{fence('critique', critique)}" if critique else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +88,9 @@ class Writer:
     """Writes one draft."""
 
     model: Model
-    charter: RoleCharter
-    prompt: Prompt[WriteInputs]
-    persona: Prompt[PreambleInputs]
+    persona: Message
+    """Who the assistant is, for a conversation that does not say so."""
+    guidance: Callable[[Plan, str], str]
     max_tokens: int | None = None
     """The longest reply; None leaves it to the caller's own parameters and the model."""
 
@@ -61,30 +110,10 @@ class Writer:
         if plan is None:
             return replace(asked, max_tokens=None)
         *before, last = turn.messages
-        guided = (*before, _with_text(last, fence("guidance", self._guidance(plan, critique))))
+        guided = (*before, _with_text(last, _guided(self.guidance(plan, critique))))
         if any(message.role in ("system", "developer") for message in before):
             return replace(asked, messages=guided)
-        return replace(asked, messages=(self._introduction(), *guided))
-
-    def _introduction(self) -> Message:
-        """Who the assistant is, when the caller's conversation does not say so."""
-        inputs = PreambleInputs(self.charter.role, bullets(self.charter.duties), bullets(self.charter.limits))
-        return system(self.persona.render(inputs))
-
-    def _guidance(self, plan: Plan, critique: str) -> str:
-        inputs = WriteInputs(
-            understanding=f"What may be on their mind: {plan.understanding}" if plan.understanding else "",
-            act=plan.act,
-            tone=plan.tone,
-            formality=plan.formality,
-            must=f"Do:\n{bullets(plan.must)}" if plan.must else "",
-            must_not=f"Do not:\n{bullets(plan.must_not)}" if plan.must_not else "",
-            anchors=f"You remember:\n{fence('memory', bullets(plan.anchors))}" if plan.anchors else "",
-            ask=f"Ask them, gently: {plan.ask}" if plan.ask else "",
-            critique=f"An earlier draft failed for this reason:\n{fence('critique', critique)}" if critique else "",
-            length=f"At most {self.max_tokens // 2} words." if self.max_tokens else "",
-        )
-        return re.sub(r"\n{2,}", "\n", self.prompt.render(inputs)).strip()
+        return replace(asked, messages=(self.persona, *guided))
 
 
 def clean(text: str) -> str:
@@ -93,6 +122,10 @@ def clean(text: str) -> str:
     if len(bare) > 1 and bare[0] == bare[-1] == '"' and '"' not in bare[1:-1]:
         return bare[1:-1].strip()
     return bare
+
+
+def _guided(text: str) -> str:
+    return fence("guidance", re.sub(r"\n{2,}", "\n", text).strip())
 
 
 def _with_text(message: Message, text: str) -> Message:

@@ -11,16 +11,28 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.runtime import Runtime
 
+from ..agents.brief_reader import BriefReader
 from ..agents.planner import Findings
 from ..agents.planner import plan as make_plan
 from ..agents.selection import select as select_hypothesis
 from ..errors import MentalizeError, ModelError, ModelTimeout, StructuredOutputError
 from ..llm.wrapper import closing
 from ..safety.gates import check_reply
-from ..types import Draft, Effort, Hypothesis, MentalState, Plan, RefinedHypothesis, StageRecord, Verdict
+from ..types import (
+    Candidate,
+    Draft,
+    Effort,
+    Hypothesis,
+    MentalState,
+    Perception,
+    Plan,
+    RefinedHypothesis,
+    StageRecord,
+    Verdict,
+)
 from .events import StageFinished, StageStarted, TextDelta
 from .sentences import pieces, whole_sentences
-from .state import Attempt, Scored, Settlement, State, TurnContext, perceived, weighed
+from .state import Attempt, Scored, Settlement, State, TurnContext, drafted, perceived, weighed
 
 Result = TypeVar("Result")
 Update = dict[str, Any]
@@ -30,7 +42,7 @@ Node = Callable[[State, RunnableConfig, Runtime[TurnContext]], Awaitable[Update]
 DRAFTS = 2
 """Drafts that a model writes under the choosing strategy, beside the reflective forms."""
 
-FORMS = 2
+FORMS = 1
 RECALLED = 12
 REVISION_CALLS = 3
 REVISION_DEPTH = 2
@@ -90,18 +102,17 @@ async def recall(state: State, context: TurnContext) -> Update:
 
 async def read(state: State, context: TurnContext) -> Update:
     """Perceive, hypothesise and rate in one call."""
-    reading = await context.team.reader(context.turn, state.get("recollection"))
-    if context.choosing:
-        reading = replace(reading, perception=await context.team.feeling_scorer(context.turn, reading.perception))
-    return {"reading": reading}
+    reader = context.team.reader
+    if isinstance(reader, BriefReader):
+        reading = await reader(context.turn)
+        return {"reading": replace(reading, perception=await _felt(context, reading.perception))}
+    return {"reading": await reader(context.turn, state.get("recollection"))}
 
 
 async def perceive(state: State, context: TurnContext) -> Update:
     """What the message shows."""
     perception = await context.team.perceiver(context.turn)
-    if context.choosing:
-        perception = await context.team.feeling_scorer(context.turn, perception)
-    return {"perception": perception}
+    return {"perception": await _felt(context, perception) if context.choosing else perception}
 
 
 async def hypothesise(state: State, context: TurnContext) -> Update:
@@ -139,9 +150,9 @@ async def refine(state: State, context: TurnContext) -> Update:
 
 
 async def rate_priors(state: State, context: TurnContext) -> Update:
-    """P_prior of the raw hypotheses, beside refinement. Under the choosing strategy, `score` does it."""
+    """P_prior of the raw hypotheses, beside refinement."""
     hypotheses = state.get("hypotheses") or ()
-    if not hypotheses or context.choosing:
+    if not hypotheses:
         return {}
     if context.effort is not Effort.HIGH:
         return {"priors": await context.team.prior_rater(hypotheses)}
@@ -150,9 +161,9 @@ async def rate_priors(state: State, context: TurnContext) -> Update:
 
 
 async def score(state: State, context: TurnContext) -> Update:
-    """P_cond and P_prior by one-token choices, under the choosing strategy only."""
+    """P_cond and P_prior by one-token choices."""
     refined = weighed(state).refined
-    if not context.choosing or not refined:
+    if not refined:
         return {}
     return {"scored": Scored(*await context.team.plausibility_scorer(context.turn, refined))}
 
@@ -188,7 +199,7 @@ async def write(state: State, context: TurnContext) -> Update:
     critique = settlement.attempts[-1].verdict.critique if settlement else ""
     plan = state.get("plan")
     if plan and context.choosing:
-        return {"draft": await _choose_draft(state, context, plan, critique, revision)}
+        return {"draft": await _offer(state, context, plan, critique, revision)}
     if context.live and not context.signs(state):
         return {"draft": await _speak(context, plan)}
     try:
@@ -199,21 +210,28 @@ async def write(state: State, context: TurnContext) -> Update:
         return {"draft": replace(await context.team.writer(context.turn, None), origin="plain")}
 
 
+async def choose(state: State, context: TurnContext) -> Update:
+    """The best candidate, by pairwise comparison in both orders."""
+    draft = state.get("draft")
+    if draft is None or len(draft.candidates) < 2:
+        return {}
+    best = draft.candidates[await context.team.chooser(context.turn, [item.text for item in draft.candidates])]
+    return {"choice": replace(draft, text=best.text, origin=best.origin)}
+
+
 async def judge(state: State, context: TurnContext) -> Update:
-    """A1, A2, B1 and B2 of the draft; at `low`, only where scorings give them."""
-    draft, plan = state.get("draft"), state.get("plan")
-    if draft is None or plan is None or draft.origin == "referral" or context.effort is Effort.MINIMAL:
+    """A1, A2, B1 and B2 of the draft."""
+    draft, plan = drafted(state), state.get("plan")
+    if draft is None or plan is None or draft.origin == "referral":
         return {}
     if context.choosing:
         return {"quality": await context.team.rubric_scorer(context.turn, draft)}
-    if context.effort is Effort.LOW:
-        return {}
     return {"quality": await context.team.validator(context.turn, draft, plan)}
 
 
 async def gate(state: State, context: TurnContext) -> Update:
     """The judge model's gates. The code's gates are in `settle`, which cannot fail."""
-    draft = state.get("draft")
+    draft = drafted(state)
     if draft is None or draft.origin == "referral":
         return {}
     norms = context.applicable(perceived(state))
@@ -223,7 +241,7 @@ async def gate(state: State, context: TurnContext) -> Update:
 async def settle(state: State, context: TurnContext) -> Update:
     """The verdict of the draft, and whether another one is worth its cost."""
     before = state.get("settlement")
-    draft = state.get("draft")
+    draft = drafted(state)
     if draft is None or (before and before.attempts[-1].draft is draft):
         return {"settlement": replace(before, next="send") if before else Settlement(())}
     attempts = (*(before.attempts if before else ()), Attempt(draft, _verdict(state, context, draft)))
@@ -293,8 +311,8 @@ def _whole_round(context: TurnContext) -> tuple[int, int]:
     return len(MentalState) + 2 * count + REVISION_CALLS, 4
 
 
-async def _choose_draft(state: State, context: TurnContext, plan: Plan, critique: str, revision: int) -> Draft:
-    """The best of several short drafts and filled forms, by pairwise comparison."""
+async def _offer(state: State, context: TurnContext, plan: Plan, critique: str, revision: int) -> Draft:
+    """Several short drafts and filled forms, the first of the sound ones foremost."""
     signs = context.signs(state)
     if signs:
         return Draft(text=context.vetted(signs), origin="referral", revision=revision)
@@ -303,25 +321,31 @@ async def _choose_draft(state: State, context: TurnContext, plan: Plan, critique
     drafts = await _all_that_succeed(
         [context.team.writer(context.turn, plan, critique=critique, revision=revision) for _ in range(DRAFTS)]
     )
-    written = [("writer", draft.text) for draft in drafts]
-    offered = {text: origin for origin, text in [*written, *((f"form:{name}", text) for name, text in forms)]}
-    sound = [text for text in offered if all(check_reply(text, risk=(), country=context.turn.country).values())]
+    offered = [*((draft.text, "writer") for draft in drafts), *((text, f"form:{name}") for name, text in forms)]
+    sound = {text: origin for text, origin in reversed(offered) if _passes(text, context)}
     if not sound:
-        return Draft(text=context.vetted(()), origin="fallback", candidates=tuple(offered), revision=revision)
-    text = sound[await context.team.chooser(context.turn, sound)]
-    return Draft(text=text, origin=offered[text], candidates=tuple(offered), revision=revision)
+        return Draft(text=context.vetted(()), origin="fallback", revision=revision)
+    candidates = tuple(Candidate(text, origin) for text, origin in reversed(sound.items()))
+    first = candidates[0]
+    return Draft(text=first.text, origin=first.origin, candidates=candidates, revision=revision)
+
+
+async def _felt(context: TurnContext, perception: Perception) -> Perception:
+    """With the emotion that a choice names instead of one that the model wrote."""
+    return await context.team.feeling_scorer(context.turn, perception)
+
+
+def _passes(text: str, context: TurnContext) -> bool:
+    """Whether a text passes the code's gates where there is no sign of danger."""
+    return all(check_reply(text, risk=(), country=context.turn.country).values())
 
 
 async def _speak(context: TurnContext, plan: Plan | None) -> Draft:
     """Write aloud: without a plan every piece leaves as it comes, else each sentence once it has passed its gates."""
     say = get_stream_writer()
-
-    def gated(sentence: str) -> bool:
-        return plan is None or all(check_reply(sentence, risk=(), country=context.turn.country).values())
-
     async with closing(context.team.writer.stream(context.turn, plan)) as deltas:
         async for piece in whole_sentences(deltas) if plan else pieces(deltas):
-            if not gated(piece):
+            if plan and not _passes(piece, context):
                 return Draft(text="".join(context.spoken).strip(), origin="cut short")
             context.spoken.append(piece)
             say(TextDelta(piece))

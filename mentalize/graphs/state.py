@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
-from ..agents.reader import Reading
+from ..agents.reading import Reading
 from ..agents.rubric import Quality
 from ..agents.safety_gate import GateFindings
 from ..agents.selection import ScoreMode
@@ -71,6 +71,7 @@ class State(TypedDict, total=False):
     selection: Selection | None
     plan: Plan | None
     draft: Draft | None
+    choice: Draft | None
     quality: Quality | None
     findings: GateFindings | None
     settlement: Settlement | None
@@ -80,6 +81,11 @@ def perceived(state: State) -> Perception | None:
     """What was perceived, by whichever stage did."""
     reading = state.get("reading")
     return state.get("perception") or (reading.perception if reading else None)
+
+
+def drafted(state: State) -> Draft | None:
+    """The draft of this round: the one that was chosen, or the first, where no choice was made in time."""
+    return state.get("choice") or state.get("draft")
 
 
 def weighed(state: State) -> Scored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import cast
 
+from ..agents.brief_reader import BriefReader, BriefReadInputs
 from ..agents.chooser import Chooser, PreferInputs
 from ..agents.feeling_scorer import FeelingInputs, FeelingScorer
 from ..agents.foreseer import ForeseeInputs, Foreseer
@@ -12,19 +13,20 @@ from ..agents.hypothesizer import HypothesiseInputs, Hypothesizer
 from ..agents.perceiver import PerceiveInputs, Perceiver
 from ..agents.plausibility_scorer import PlausibilityScorer, PlausibleInputs
 from ..agents.prior_rater import PriorInputs, PriorRater
-from ..agents.question import Framing, PreambleInputs
+from ..agents.question import BriefPreambleInputs, Framing, PreambleInputs
 from ..agents.reader import Reader, ReadInputs
 from ..agents.refiner import RefineInputs, Refiner
 from ..agents.rubric_scorer import RubricInputs, RubricScorer
 from ..agents.safety_gate import GateInputs, SafetyGate
 from ..agents.validator import ValidateInputs, Validator
-from ..agents.writer import WriteInputs, Writer
+from ..agents.writer import BriefGuidance, BriefWriteInputs, Guidance, WriteInputs, Writer
 from ..llm.budget import Budget, BudgetedModel
 from ..llm.model import Model
 from ..llm.traced import Ledger, RoleName, TracedModel
+from ..prompts.format import bullets
 from ..prompts.library import Library
 from ..prompts.prompt import Prompt
-from ..types import RoleCharter
+from ..types import RoleCharter, system
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +46,30 @@ class Roles:
         return Roles(bound(self.reason, "reason"), bound(self.judge, "judge"), bound(self.write, "write"))
 
 
+@dataclass(frozen=True, slots=True)
+class BriefPersonaInputs:
+    """What the persona of a small model is filled with."""
+
+    role: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompts:
     """Every prompt that a team uses, each checked against the dataclass that fills it."""
 
     preamble: Prompt[PreambleInputs]
+    preamble_brief: Prompt[BriefPreambleInputs]
     persona: Prompt[PreambleInputs]
+    persona_brief: Prompt[BriefPersonaInputs]
     perceive: Prompt[PerceiveInputs]
     hypothesise: Prompt[HypothesiseInputs]
     foresee: Prompt[ForeseeInputs]
     refine: Prompt[RefineInputs]
     prior: Prompt[PriorInputs]
     read: Prompt[ReadInputs]
+    read_brief: Prompt[BriefReadInputs]
     write: Prompt[WriteInputs]
+    write_brief: Prompt[BriefWriteInputs]
     validate: Prompt[ValidateInputs]
     gate: Prompt[GateInputs]
     plausible: Prompt[PlausibleInputs]
@@ -77,14 +90,18 @@ class Prompts:
         """
         return cls(
             preamble=library.get("preamble", PreambleInputs),
+            preamble_brief=library.get("preamble_brief", BriefPreambleInputs),
             persona=library.get("persona", PreambleInputs),
+            persona_brief=library.get("persona_brief", BriefPersonaInputs),
             perceive=library.get("perceive", PerceiveInputs),
             hypothesise=library.get("hypothesise", HypothesiseInputs),
             foresee=library.get("foresee", ForeseeInputs),
             refine=library.get("refine", RefineInputs),
             prior=library.get("prior", PriorInputs),
             read=library.get("read", ReadInputs),
+            read_brief=library.get("read_brief", BriefReadInputs),
             write=library.get("write", WriteInputs),
+            write_brief=library.get("write_brief", BriefWriteInputs),
             validate=library.get("validate", ValidateInputs),
             gate=library.get("gate", GateInputs),
             plausible=library.get("plausible", PlausibleInputs),
@@ -111,7 +128,7 @@ class Team:
     foreseer: Foreseer
     refiner: Refiner
     prior_rater: PriorRater
-    reader: Reader
+    reader: Reader | BriefReader
     writer: Writer
     validator: Validator
     safety_gate: SafetyGate
@@ -121,29 +138,39 @@ class Team:
     chooser: Chooser
 
 
-SHORT_REPLY = 90
-"""Tokens of a candidate under the choosing strategy."""
+BRIEF_HYPOTHESES = 3
+"""k where one call does all the reading."""
 
-SHORT_CONVERSATION = 2_400
-"""Characters of conversation that a small model is shown."""
+SHORT_REPLY = 70
+"""Tokens of a candidate under the choosing strategy."""
 
 
 def assemble(roles: Roles, prompts: Prompts, charter: RoleCharter, *, hypotheses: int, choosing: bool) -> Team:
-    """The agents for one turn."""
-    framing = Framing.of(prompts.preamble, charter, **({"longest": SHORT_CONVERSATION} if choosing else {}))
+    """The agents for one turn; under the choosing strategy with the prompts for a small model."""
     reason, judge = roles.reason, roles.judge
+    read: Reader | BriefReader
+    if choosing:
+        count = min(hypotheses, BRIEF_HYPOTHESES)
+        framing = Framing.brief(prompts.preamble_brief, charter, count=count)
+        persona = prompts.persona_brief.render(BriefPersonaInputs(charter.role))
+        read = BriefReader(model=reason, framing=framing, prompt=prompts.read_brief)
+        guidance = BriefGuidance(prompts.write_brief)
+    else:
+        framing = Framing.full(prompts.preamble, charter)
+        persona = prompts.persona.render(PreambleInputs(charter.role, bullets(charter.duties), bullets(charter.limits)))
+        read = Reader(model=reason, framing=framing, prompt=prompts.read, count=min(hypotheses, BRIEF_HYPOTHESES))
+        guidance = Guidance(prompts.write)
     return Team(
         perceiver=Perceiver(model=reason, framing=framing, prompt=prompts.perceive),
         hypothesizer=Hypothesizer(model=reason, framing=framing, prompt=prompts.hypothesise, count=hypotheses),
         foreseer=Foreseer(model=reason, framing=framing, prompt=prompts.foresee),
         refiner=Refiner(model=reason, framing=framing, prompt=prompts.refine),
         prior_rater=PriorRater(model=reason, framing=framing, prompt=prompts.prior),
-        reader=Reader(model=reason, framing=framing, prompt=prompts.read, count=min(hypotheses, 3)),
+        reader=read,
         writer=Writer(
             model=roles.write,
-            charter=charter,
-            prompt=prompts.write,
-            persona=prompts.persona,
+            persona=system(persona),
+            guidance=guidance,
             max_tokens=SHORT_REPLY if choosing else None,
         ),
         validator=Validator(model=judge, framing=framing, prompt=prompts.validate),

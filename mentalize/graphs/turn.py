@@ -13,7 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 from ..types import Contract, Effort
 from . import stages
 from .events import TurnEvent
-from .stages import stage
+from .stages import Work, stage
 from .state import State, TurnContext
 
 CONTRACTS = {
@@ -24,6 +24,9 @@ CONTRACTS = {
     Effort.HIGH: Contract(calls=52, depth=12, seconds=180.0),
 }
 """What a turn may cost at most by effort: the table of DESIGN §2, with room for one revision and for repairs."""
+
+PATIENCE = 4
+"""How many times longer a turn under the choosing strategy may take: it runs on the person's own processor."""
 
 _LIMIT = 60
 """Supersteps; the longest turn takes about 20. LangGraph's own default is 10,007."""
@@ -37,36 +40,41 @@ _Builder = Any
 """A `StateGraph`; its `add_node` is typed for nodes of the state alone."""
 
 
-@lru_cache(maxsize=len(Effort))
-def graph(effort: Effort) -> _Graph:
-    """The compiled graph of `effort`."""
-    builder: _Builder = StateGraph(State, context_schema=TurnContext)
-    {
+@lru_cache(maxsize=2 * len(Effort))
+def graph(effort: Effort, *, choosing: bool = False) -> _Graph:
+    """The compiled graph of `effort`, with the choosing strategy's stages or without."""
+    build = {
         Effort.NONE: _none,
         Effort.MINIMAL: _minimal,
         Effort.LOW: _low,
         Effort.MEDIUM: _medium,
         Effort.HIGH: _medium,
-    }[effort](builder, effort)
+    }[effort]
+    builder: _Builder = StateGraph(State, context_schema=TurnContext)
+    build(builder, effort, choosing)
     return cast("_Graph", builder.compile())
 
 
-def mermaid(effort: Effort) -> str:
+def mermaid(effort: Effort, *, choosing: bool = False) -> str:
     """The graph of `effort` in Mermaid's language."""
-    return graph(effort).get_graph().draw_mermaid()
+    return graph(effort, choosing=choosing).get_graph().draw_mermaid()
 
 
 async def run(context: TurnContext) -> State:
     """Run a turn to its end."""
     config: Any = {"recursion_limit": _LIMIT}
-    return cast("State", await graph(context.effort).ainvoke(State(), config, context=context))
+    return cast(
+        "State", await graph(context.effort, choosing=context.choosing).ainvoke(State(), config, context=context)
+    )
 
 
 async def stream(context: TurnContext) -> AsyncGenerator[TurnEvent | State]:
     """Run a turn; events while it runs, its final state last."""
     config: Any = {"recursion_limit": _LIMIT}
     state = State()
-    parts: Any = graph(context.effort).astream(State(), config, context=context, stream_mode=["custom", "values"])
+    parts: Any = graph(context.effort, choosing=context.choosing).astream(
+        State(), config, context=context, stream_mode=["custom", "values"]
+    )
     async with aclosing(parts):
         async for mode, part in parts:
             if mode == "custom":
@@ -76,72 +84,88 @@ async def stream(context: TurnContext) -> AsyncGenerator[TurnEvent | State]:
     yield state
 
 
-def _none(builder: _Builder, effort: Effort) -> None:
-    builder.add_node("write", stage("write", stages.write, writes="draft", share=1.0, required=True))
+def _none(builder: _Builder, effort: Effort, choosing: bool) -> None:
+    _add(builder, "write", stages.write, "draft", share=1.0, required=True)
     builder.add_edge(START, "write")
     builder.add_edge("write", END)
 
 
-def _minimal(builder: _Builder, effort: Effort) -> None:
-    builder.add_node("recall", stage("recall", stages.recall, writes="recollection", share=_ABOUT_THE_PERSON))
-    _ending(builder, effort)
+def _minimal(builder: _Builder, effort: Effort, choosing: bool) -> None:
+    _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
-    builder.add_edge("recall", "plan")
+    _ending(builder, effort, choosing, after=("recall",))
 
 
-def _low(builder: _Builder, effort: Effort) -> None:
-    builder.add_node("recall", stage("recall", stages.recall, writes="recollection", share=_ABOUT_THE_PERSON))
-    builder.add_node("read", stage("read", stages.read, writes="reading", share=_ABOUT_THE_PERSON))
-    _selecting(builder)
-    _ending(builder, effort)
+def _low(builder: _Builder, effort: Effort, choosing: bool) -> None:
+    _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
+    _add(builder, "read", stages.read, "reading", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
     builder.add_edge("recall", "read")
-    builder.add_edge("read", "score")
+    _selecting(builder, choosing, after=("read",))
+    _ending(builder, effort, choosing, after=("select",))
 
 
-def _medium(builder: _Builder, effort: Effort) -> None:
-    builder.add_node("recall", stage("recall", stages.recall, writes="recollection", share=_ABOUT_THE_PERSON))
+def _medium(builder: _Builder, effort: Effort, choosing: bool) -> None:
+    _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
-    for name, work, writes in (
-        ("perceive", stages.perceive, "perception"),
-        ("hypothesise", stages.hypothesise, "hypotheses"),
-        ("foresee", stages.foresee, "foresight"),
-    ):
-        builder.add_node(name, stage(name, work, writes=writes, share=_ABOUT_THE_PERSON))
+    _add(builder, "perceive", stages.perceive, "perception", share=_ABOUT_THE_PERSON)
+    _add(builder, "hypothesise", stages.hypothesise, "hypotheses", share=_ABOUT_THE_PERSON)
+    _add(builder, "foresee", stages.foresee, "foresight", share=_ABOUT_THE_PERSON)
+    first = ("perceive", "hypothesise", "foresee")
+    for name in first:
         builder.add_edge("recall", name)
-    for name, work, writes in (("refine", stages.refine, "refined"), ("prior", stages.rate_priors, "priors")):
-        builder.add_node(name, stage(name, work, writes=writes, share=_BEFORE_WRITING))
-        for before in ("perceive", "hypothesise", "foresee"):
-            builder.add_edge(before, name)
-        builder.add_edge(name, "score")
-    _selecting(builder)
-    _ending(builder, effort)
+    _add(builder, "refine", stages.refine, "refined", share=_BEFORE_WRITING, after=first)
+    if not choosing:
+        _add(builder, "prior", stages.rate_priors, "priors", share=_BEFORE_WRITING, after=first)
+    _selecting(builder, choosing, after=("refine",) if choosing else ("refine", "prior"))
+    _ending(builder, effort, choosing, after=("select",))
 
 
-def _selecting(builder: _Builder) -> None:
-    builder.add_node("score", stage("score", stages.score, writes="scored", share=_BEFORE_WRITING))
-    builder.add_node("select", stage("select", stages.select, writes="selection", share=1.0))
-    builder.add_edge("score", "select")
-    builder.add_edge("select", "plan")
+def _selecting(builder: _Builder, choosing: bool, *, after: tuple[str, ...]) -> None:
+    if choosing:
+        _add(builder, "score", stages.score, "scored", share=_BEFORE_WRITING, after=after)
+        after = ("score",)
+    _add(builder, "select", stages.select, "selection", share=1.0, after=after)
 
 
-def _ending(builder: _Builder, effort: Effort) -> None:
+def _ending(builder: _Builder, effort: Effort, choosing: bool, *, after: tuple[str, ...]) -> None:
     """Plan, write, judge and settle; at `medium` and `high`, with another round if it is worth it."""
-    builder.add_node("plan", stage("plan", stages.plan, writes="plan", share=1.0))
-    builder.add_node("write", stage("write", stages.write, writes="draft", share=_WRITING, required=True))
-    builder.add_node("judge", stage("judge", stages.judge, writes="quality", share=1.0))
-    builder.add_node("settle", stage("settle", stages.settle, writes="settlement", share=1.0, required=True))
-    builder.add_edge("plan", "write")
-    builder.add_edge("write", "judge")
-    builder.add_edge("judge", "settle")
-    if effort not in (Effort.MEDIUM, Effort.HIGH):
+    thorough = effort in (Effort.MEDIUM, Effort.HIGH)
+    _add(builder, "plan", stages.plan, "plan", share=1.0, after=after)
+    _add(builder, "write", stages.write, "draft", share=_WRITING, required=True, after=("plan",))
+    written = "write"
+    if choosing:
+        _add(builder, "choose", stages.choose, "choice", share=_WRITING, after=("write",))
+        written = "choose"
+    judges: list[str] = []
+    if thorough or (choosing and effort is Effort.LOW):
+        _add(builder, "judge", stages.judge, "quality", share=1.0, after=(written,))
+        judges.append("judge")
+    if thorough:
+        _add(builder, "gate", stages.gate, "findings", share=1.0, after=(written,))
+        judges.append("gate")
+    _add(builder, "settle", stages.settle, "settlement", share=1.0, required=True, after=tuple(judges) or (written,))
+    if not thorough or choosing:
         builder.add_edge("settle", END)
         return
-    builder.add_node("gate", stage("gate", stages.gate, writes="findings", share=1.0))
-    builder.add_edge("write", "gate")
-    builder.add_edge("gate", "settle")
     again = "hypothesise" if effort is Effort.HIGH else "write"
     builder.add_conditional_edges("settle", _where_next, {"send": END, again: again})
+
+
+def _add(
+    builder: _Builder,
+    name: str,
+    work: Work,
+    writes: str,
+    *,
+    share: float,
+    required: bool = False,
+    after: tuple[str, ...] = (),
+) -> None:
+    """Add a stage that runs once any of the stages `after`, which are of one superstep, has run."""
+    builder.add_node(name, stage(name, work, writes=writes, share=share, required=required))
+    for before in after:
+        builder.add_edge(before, name)
 
 
 def _where_next(state: State) -> str:

@@ -275,7 +275,9 @@ def _fetch(weights: Weights, partial: Path, progress: Progress | None) -> None:
     import aiohttp
 
     try:
-        asyncio.run(_fetch_rest(weights, partial, progress))
+        have = partial.stat().st_size if partial.exists() else 0
+        if have < weights.bytes:
+            asyncio.run(_fetch_rest(weights, partial, have, progress))
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise WeightsError(
             f"{weights.title} could not be fetched from {weights.url}: {error or type(error).__name__}.",
@@ -283,21 +285,18 @@ def _fetch(weights: Weights, partial: Path, progress: Progress | None) -> None:
         ) from error
 
 
-async def _fetch_rest(weights: Weights, partial: Path, progress: Progress | None) -> None:
-    """Append to `partial` what it lacks."""
+async def _fetch_rest(weights: Weights, partial: Path, have: int, progress: Progress | None) -> None:
+    """Append to `partial` what comes after its first `have` bytes."""
     import aiohttp
 
-    done = partial.stat().st_size if partial.exists() else 0
-    if done >= weights.bytes:
-        return
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE_SECONDS, sock_read=_SILENCE_SECONDS)
-    headers = {"Range": f"bytes={done}-"} if done else {}
+    headers = {"Range": f"bytes={have}-"} if have else {}
     async with (
         aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
         session.get(weights.url, headers=headers, raise_for_status=True) as response,
     ):
-        if response.status != HTTPStatus.PARTIAL_CONTENT:  # The server sends all of it, asked for a rest or not.
-            done = 0
+        # A server that knows no ranges sends all of it from the start.
+        done = have if response.status == HTTPStatus.PARTIAL_CONTENT else 0
         with partial.open("ab" if done else "wb") as file:
             async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
                 done += file.write(chunk)

@@ -30,7 +30,7 @@ def load_charter(name_or_path: str | Path = DEFAULT) -> RoleCharter:
     """
     name = str(name_or_path)
     if name in PACKAGED:
-        source = PackFile.read(files(__package__) / "charters" / f"{name}.toml")
+        source = PackFile.read(files("mentalize.norms") / "charters" / f"{name}.toml")
     elif isinstance(name_or_path, str) and not name.endswith(".toml"):
         raise PackError(
             f"There is no charter `{name}`.",

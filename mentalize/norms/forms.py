@@ -161,7 +161,8 @@ def second_person(text: str) -> str:
     """English in the first person, turned towards its speaker: "I lost my job" becomes "you lost your job"."""
     pieces: list[str] = []
     previous = ""
-    for piece in _WORD.findall(text):
+    for found in _WORD.finditer(text):
+        piece = found[0]
         word = piece.replace("’", "'").casefold()
         if not piece[0].isalpha():
             pieces.append(piece)
@@ -213,15 +214,17 @@ def _phrase(cause: str) -> str:
     return second_person(text)
 
 
-_LOWERED = frozenset(
-    "the a an his her their this that these those my our he she they it we losing being having not getting feeling "
-    "missing failing waiting working moving leaving hearing seeing doing going starting finishing passing winning".split()
-)
+_LOWERED_WORDS = """
+the a an his her their this that these those my our he she they it we losing being having not getting feeling
+missing failing waiting working moving leaving hearing seeing doing going starting finishing passing winning
+"""
+_LOWERED = frozenset(_LOWERED_WORDS.split())
+"""First words of a cause that lose their capital letter inside a sentence; a name keeps it."""
 
 
 @lru_cache(maxsize=1)
 def _inventory() -> _Forms:
-    return read_forms(PackFile.read(files(__package__) / "forms.toml"))
+    return read_forms(PackFile.read(files("mentalize.norms") / "forms.toml"))
 
 
 def read_forms(source: PackFile) -> _Forms:

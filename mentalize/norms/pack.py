@@ -18,11 +18,12 @@ PACKAGED = ("ethical", "role", "cultural")
 """The packs that come with mentalize."""
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_COMMON_WORDS = frozenset(
-    "the and for are was that this with you your not have has had but they them their from what when where which who "
-    "will would could should about into some any all one can his her him she its our out how why did does been being "
-    "person asks says tells talks wants speaks someone something than then there just very more".split()
-)
+_FUNCTION_WORDS = """
+the and for are was that this with you your not have has had but they them their from what when where which who
+will would could should about into some any all one can his her him she its our out how why did does been being
+person asks says tells talks wants speaks someone something than then there just very more
+"""
+_COMMON_WORDS = frozenset(_FUNCTION_WORDS.split())
 _SUFFIXES = ("ations", "ation", "ings", "ing", "ness", "ies", "ed", "es", "ly", "s", "e", "y")
 
 
@@ -114,4 +115,4 @@ def _packaged() -> tuple[Norm, ...]:
 
 
 def _packaged_files() -> tuple[Traversable, ...]:
-    return tuple(files(__package__) / "packs" / f"{name}.toml" for name in PACKAGED)
+    return tuple(files("mentalize.norms") / "packs" / f"{name}.toml" for name in PACKAGED)

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 _APOSTROPHES = frozenset("'’‘ʼ`´ʹ′＇")
-_SENTENCE_ENDS = frozenset(".!?;…\n。！？；؟؛।॥｡")
+_SENTENCE_ENDS = frozenset(".!?;…。！？；؟؛।॥｡")
 _SAME_LETTER = {"ı": "i", "ى": "ي", "ة": "ه", "ی": "ي", "ک": "ك"}
 _SILENT = frozenset("\u0640\u093c\u0670") | {chr(code) for code in (*range(0x300, 0x370), *range(0x64B, 0x660))}
 """Accents, Arabic vowel signs and the nukta. Vowel signs of Indic scripts and kana marks carry meaning and stay."""

@@ -126,7 +126,7 @@ def has_referral(reply: str, country: str | None, referrals: ReferralTable | Non
 def _mentions(reply: str, number: str) -> bool:
     """Whether the reply gives this number; a short one must stand near words of calling, for it may mean anything."""
     digits = re.sub(r"\D", "", number)
-    pattern = rf"(?<!\d){_DIGITS_BETWEEN.join(digits)}(?!\d|[.,]\d)"
+    pattern = rf"(?<![\d.,]){_DIGITS_BETWEEN.join(digits)}(?!\d|[.,]\d)"
     found = re.search(pattern, reply)
     return found is not None and (len(digits) > 5 or _speaks_of_calling(reply))
 
@@ -145,7 +145,7 @@ def _host(address: str) -> str:
 
 @lru_cache(maxsize=1)
 def _gates() -> _Gates:
-    source = PackFile.read(files(__package__) / "gates.toml")
+    source = PackFile.read(files("mentalize.safety") / "gates.toml")
     entry = source.parse(_GateFile)
 
     def phrases(name: str, spaced: Iterable[str], unspaced: Iterable[str] = ()) -> _Phrases:

@@ -151,7 +151,7 @@ def _one_language_per_span(finds: list[_Find]) -> list[_Find]:
 @lru_cache(maxsize=1)
 def _lexicons() -> tuple[tuple[Lexicon, ...], Pattern | None, Pattern | None]:
     """Every lexicon, and the figures of speech of all: of spaced scripts, and of the others."""
-    folder = files(__package__) / "lexicons"
+    folder = files("mentalize.safety") / "lexicons"
     sources = [PackFile.read(folder / f"{language}.toml") for language in LANGUAGES]
     entries = [(source, source.parse(LexiconFile)) for source in sources]
     figures: dict[bool, list[str]] = {True: [], False: []}

@@ -100,7 +100,7 @@ def _lines(place: Country | None, wanted: Iterable[RiskKind]) -> tuple[HelpLine,
 
 @lru_cache(maxsize=1)
 def _packaged() -> ReferralTable:
-    return MappingProxyType(_read(PackFile.read(files(__package__) / "referrals.toml")))
+    return MappingProxyType(_read(PackFile.read(files("mentalize.safety") / "referrals.toml")))
 
 
 def _read(source: PackFile) -> dict[str, Country]:

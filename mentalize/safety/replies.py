@@ -74,4 +74,4 @@ def _render(where: Referral, texts: ReplyTexts) -> str:
 
 @lru_cache(maxsize=1)
 def _packaged() -> Mapping[str, ReplyTexts]:
-    return PackFile.read(files(__package__) / "replies.toml").parse(_Replies).root
+    return PackFile.read(files("mentalize.safety") / "replies.toml").parse(_Replies).root
