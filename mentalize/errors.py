@@ -5,9 +5,9 @@
     ├── SettingsError              a setting is unknown, malformed or contradictory
     ├── PromptError                a prompt file does not fit the code that fills it
     ├── PackError                  a norm pack, charter or lexicon file is malformed
-    ├── WeightsError               an embedded model's file is missing, incomplete or altered
     └── ModelError                 a language model did not give a usable answer
         ├── ModelNotFound          the model string does not resolve
+        │   └── WeightsError       … an embedded model's file is missing, incomplete or altered
         ├── ModelRefused           the endpoint rejected the request (4xx)
         │   └── ModelUnauthorized  … for want of a valid key (401, 403)
         ├── ModelUnavailable       the endpoint cannot be reached or failed (5xx, broken stream)
@@ -52,10 +52,6 @@ class PackError(MentalizeError):
     """A norm pack, charter, lexicon or referral file is malformed."""
 
 
-class WeightsError(MentalizeError):
-    """An embedded model's file is missing, incomplete or altered."""
-
-
 class ModelError(MentalizeError):
     """A language model did not give a usable answer."""
 
@@ -68,6 +64,10 @@ class ModelError(MentalizeError):
 
 class ModelNotFound(ModelError):
     """The model string does not resolve to anything that can be asked."""
+
+
+class WeightsError(ModelNotFound):
+    """An embedded model's file is missing, incomplete or altered."""
 
 
 class ModelRefused(ModelError):

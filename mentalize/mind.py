@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from .agents.intake import Route, intake, language_by_script, route
 from .agents.intake import effort as effort_named
-from .errors import MentalizeError, ModelError, ModelRefused
+from .agents.quotes import grounded
+from .errors import MentalizeError, ModelError, ModelNotFound, ModelRefused
 from .graphs.events import StageFinished, StageStarted, TextDelta
 from .llm.model import Model, Request
 from .llm.resolve import resolve
@@ -27,7 +28,7 @@ from .prompts.library import Library
 from .safety.gates import has_referral
 from .safety.lexicon import find_risk
 from .safety.referral import load_referrals
-from .safety.replies import vetted_reply
+from .safety.replies import safe_reply, vetted_reply
 from .settings import Settings
 from .types import (
     Contract,
@@ -132,7 +133,7 @@ class Mind:
         }
         self._store: Store = store or EmptyStore()
         self._clock = clock
-        self._models = {role: self._bind(role) for role in ROLES}
+        self._models: dict[RoleName, Model] = {role: self._bind(role) for role in ROLES}
         self._charter = load_charter(self.settings.charter)
         self._norms = load_norms(*self.settings.norm_packs)
         self._referrals = load_referrals(self.settings.referrals)
@@ -185,7 +186,7 @@ class Mind:
 
     async def doctor(self) -> tuple[RoleReport, ...]:
         """Ask each role's model one short question, and see what its endpoint supports."""
-        different = {id(self._models[role]): role for role in reversed(ROLES)}
+        different: dict[int, RoleName] = {id(self._models[role]): role for role in reversed(ROLES)}
         found = await asyncio.gather(*(self._examine(role) for role in different.values()))
         by_model = {id(self._models[report.role]): report for report in found}
         return tuple(replace(by_model[id(self._models[role])], role=role) for role in ROLES)
@@ -335,11 +336,14 @@ class Mind:
 
     def _vetted(self, turn: Turn, signs: Sequence[RiskSign]) -> str:
         language = self.settings.language or language_by_script(turn.text)
+        if not signs:
+            return safe_reply(language)
         return vetted_reply(signs, country=turn.country, language=language, referrals=self._referrals)
 
     def _forms(self, turn: Turn, perception: Perception) -> Sequence[tuple[str, str]]:
         language = self.settings.language or language_by_script(turn.text)
-        return fill_forms(perception, language=language, limit=4)
+        own_cause = perception.cause if grounded(perception.cause, turn.text) else ""
+        return fill_forms(replace(perception, cause=own_cause), language=language, limit=4)
 
     def _contract(self, effort: Effort, built_in: Contract, patience: float) -> Contract:
         limits = getattr(self.settings.contract, effort)
@@ -363,6 +367,7 @@ class Mind:
                 api_key=binding.api_key.get_secret_value() if binding.api_key else None,
                 base_url=binding.base_url,
                 capability_folder=settings.cache_folder,
+                models_folder=settings.models_folder,
                 timeout=settings.call_seconds,
                 concurrency=settings.concurrency,
                 attempts=settings.retries + 1,
@@ -378,7 +383,7 @@ class Mind:
     def _roles(self) -> Roles:
         from .graphs.team import Roles
 
-        return Roles(**self._models)
+        return Roles(self._models["reason"], self._models["judge"], self._models["write"])
 
     @cached_property
     def _prompts(self) -> Prompts:
@@ -393,13 +398,18 @@ class Mind:
         return self.settings.choosing
 
     async def _ready(self) -> None:
-        """Probe endpoints and load weights before the turn's clock starts. What fails here fails in its stage."""
-        models = {id(model): model for model in self._models.values()}
-        results = await asyncio.gather(*(model.capabilities() for model in models.values()), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, ModelError):
-                raise result
-            if isinstance(result, ModelRefused):
+        """Probe endpoints and load weights before the turn's clock starts.
+
+        What fails here fails again in its stage, which leaves its part out; only a writer that can never answer is
+        an error at once.
+        """
+        models = list({id(model): model for model in self._models.values()}.values())
+        results = await asyncio.gather(*(model.capabilities() for model in models), return_exceptions=True)
+        for model, result in zip(models, results, strict=True):
+            if not isinstance(result, BaseException):
+                continue
+            never = isinstance(result, ModelRefused | ModelNotFound) and model is self._models["write"]
+            if never or not isinstance(result, ModelError):
                 raise result
 
     async def _examine(self, role: RoleName) -> RoleReport:
@@ -471,7 +481,7 @@ class SyncMind:
         return self._stack.enter_context(start_blocking_portal())
 
     def _call(self, work: Callable[[], Any]) -> Any:
-        return cast("Any", self._started.call(work))
+        return self._started.call(work)
 
 
 def _lexicon_signs(turn: Turn) -> tuple[RiskSign, ...]:

@@ -7,7 +7,9 @@ from typing import Any
 MESSAGE = "I'm fine. Go without me, really."
 
 
-def hypothesis(kind: str, explanation: str, *, words: str = "Go without me", confidence: str = "high") -> dict[str, Any]:
+def hypothesis(
+    kind: str, explanation: str, *, words: str = "Go without me", confidence: str = "high"
+) -> dict[str, Any]:
     return {
         "type": kind,
         "explanation": explanation,

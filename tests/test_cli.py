@@ -6,10 +6,10 @@ import logging
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 import structlog
 
+from mentalize.cli.conversation import read_context
 from mentalize.cli.graph import trace_schema
 from mentalize.cli.main import main
 from mentalize.cli.options import EffortName
@@ -73,8 +74,8 @@ def test_ask_prints_the_reply_and_nothing_else():
 
 @pytest.mark.parametrize("arguments", [("ask", *FAKE), ("ask", "-", *FAKE)])
 def test_ask_reads_a_pipe(arguments):
-    done = run(*arguments, "--effort", "none", "--json", stdin="from the pipe\n")
-    assert json.loads(done.stdout)["text"] == "from the pipe"
+    done = run(*arguments, "--effort", "none", "--json", stdin=b"from the \xff pipe\n")
+    assert json.loads(done.stdout)["text"] == "from the \ufffd pipe"
 
 
 def test_ask_json_is_one_document_that_fits_the_schema(capsys):
@@ -117,25 +118,24 @@ MESSAGES = [{"role": "user", "content": "one"}, {"role": "assistant", "content":
         "\ufeff" + json.dumps(MESSAGES),
     ],
 )
-async def test_a_context_in_any_of_its_forms_goes_before_the_message(content):
+def test_a_context_in_any_of_its_forms(content):
+    assert [message.as_openai() for message in read_context(context(content))] == MESSAGES
+
+
+async def test_a_context_goes_before_the_message():
     async with OpenAIServer(Reply(text="ok")) as server:
         done = await asyncio.to_thread(
-            run, "ask", "three", "--context", context(content), "--effort", "none",
-            "--model", "hosted_vllm/scripted", "--base-url", server.base_url,
+            run, "ask", "three", "--context", "-", "--effort", "none",
+            "--model", "hosted_vllm/scripted", "--base-url", server.base_url, stdin=json.dumps(MESSAGES),
         )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "ok\n")
     said = [(message["role"], message["content"]) for message in server.requests[-1].body["messages"]]
     assert said == [("user", "one"), ("assistant", "two"), ("user", "three")]
 
 
-def test_a_context_that_ends_with_the_person_needs_no_text():
-    done = run("ask", "--context", context(MESSAGES[:1]), "--json", "--effort", "none", *FAKE)
-    assert json.loads(done.stdout)["text"] == "one"
-
-
-def test_a_context_from_standard_input():
-    done = run("ask", "three", "--context", "-", "--json", "--effort", "none", *FAKE, stdin=json.dumps(MESSAGES))
-    assert json.loads(done.stdout)["text"] == "three"
+def test_a_context_that_ends_with_the_person_needs_no_text(capsys):
+    assert main(["ask", "--context", context(MESSAGES[:1]), "--json", "--effort", "none", *FAKE]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == "one"
 
 
 # --- bad input --------------------------------------------------------------------------------------------
@@ -195,28 +195,31 @@ def test_standard_input_cannot_be_both(capsys):
     assert "--context" in told(capsys)
 
 
-def test_lone_surrogates_and_broken_bytes_are_replaced():
-    argument = run("ask", b"broken \xff byte", "--json", "--effort", "none", *FAKE)
-    assert json.loads(argument.stdout)["text"] == "broken \ufffd byte"
-    piped = run("ask", "--json", "--effort", "none", *FAKE, stdin=b"broken \xff byte")
-    assert json.loads(piped.stdout)["text"] == "broken \ufffd byte"
+def test_lone_surrogates_and_broken_bytes_are_replaced(capsys):
+    done = run("ask", b"broken \xff byte", "--json", "--effort", "none", *FAKE)
+    assert json.loads(done.stdout)["text"] == "broken \ufffd byte"
     escaped = context('[{"role": "user", "content": [{"type": "text", "text": "half \\ud83d emoji"}]}]')
-    filed = run("ask", "--context", escaped, "--json", "--effort", "none", *FAKE)
-    assert json.loads(filed.stdout)["text"] == "half \ufffd emoji"
+    assert main(["ask", "--context", escaped, "--json", "--effort", "none", *FAKE]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == "half \ufffd emoji"
 
 
-def test_an_unknown_effort_command_or_option_is_wrong_use():
-    for arguments in (
-        ("ask", "hello", "--effort", "huge"),
-        ("asc",),
-        ("ask", "hello", "--wy"),
-        ("graph", "--effort", "x"),
-    ):
-        done = run(*arguments)
-        assert done.returncode == 2
-        assert done.stdout == ""
-        assert "Traceback" not in done.stderr
-    assert "minimal" in run("ask", "hello", "--effort", "huge").stderr
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ask", "hello", "--effort", "huge"],
+        ["asc"],
+        ["ask", "hello", "--wy"],
+        ["graph", "--effort", "x"],
+        ["models", "x"],
+    ],
+)
+def test_an_unknown_effort_command_or_option_is_wrong_use(arguments, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    if "huge" in arguments:
+        assert "minimal" in captured.err
 
 
 def test_settings_and_models_that_do_not_resolve_are_told(capsys, monkeypatch):
@@ -340,6 +343,10 @@ def test_ctrl_c_while_a_pipe_is_waited_for():
         program.stdin.write(b"hello\n")
         program.stdin.flush()
         assert program.stdout.readline().decode() == FAKE_REPLY + "\n"
+        # A turn that has just shown its reply may still own Ctrl-C; once a command was answered, none does.
+        program.stdin.write(b"/effort\n")
+        program.stdin.flush()
+        assert program.stdout.readline() == b"Effort: auto.\n"
         program.send_signal(signal.SIGINT)
         assert program.wait(10) == 130
 
@@ -349,19 +356,26 @@ def test_chat_on_a_terminal():
     if child == 0:
         os.environ.update({"TERM": "xterm", "COLUMNS": "80", "LINES": "24"})
         os.execv(PROGRAM[0], [*PROGRAM, "chat", *FAKE])
-    screen = Screen(terminal)
-    screen.until("you> ")
-    os.write(terminal, b"hello\r")
-    screen.until(FAKE_REPLY)
-    screen.until("you> ")
-    os.write(terminal, b"/effort none\r")
-    screen.until("Effort: none.")
-    screen.until("you> ")
-    os.write(terminal, b"\x03")
-    time.sleep(0.2)
-    os.write(terminal, b"\x04")
-    _, status = os.waitpid(child, 0)
-    os.close(terminal)
+    try:
+        screen = Screen(terminal)
+        screen.until("you>")
+        os.write(terminal, b"hello\r")
+        screen.until(FAKE_REPLY)
+        screen.until("you>")
+        os.write(terminal, b"/effort none\r")
+        screen.until("Effort: none.")
+        screen.until("you>")
+        os.write(terminal, b"\x03")
+        screen.until("you>")
+        os.write(terminal, b"\x04")
+        assert screen.ends()
+        _, status = os.waitpid(child, 0)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    finally:
+        os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 0
 
 
@@ -374,12 +388,26 @@ class Screen:
 
     def until(self, expected: str) -> None:
         while expected not in self._text:
-            written = os.read(self._terminal, 65536).decode(errors="replace")
-            # A prompt asks the terminal where the cursor is, and waits for the answer.
+            written = self._read()
+            assert written, f"{expected!r} did not appear; since then: {self._text!r}"
+            # The prompt asks the terminal where the cursor is, and waits for the answer.
             if "\x1b[6n" in written:
                 os.write(self._terminal, b"\x1b[1;1R")
             self._text += re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", written)
         self._text = self._text.partition(expected)[2]
+
+    def ends(self) -> bool:
+        """Whether the program leaves its terminal."""
+        try:
+            while self._read():
+                pass
+        except OSError:
+            return True
+        return False
+
+    def _read(self, within: float = 20.0) -> str:
+        ready, _, _ = select.select([self._terminal], [], [], within)
+        return os.read(self._terminal, 65536).decode(errors="replace") if ready else ""
 
 
 # --- the others -------------------------------------------------------------------------------------------

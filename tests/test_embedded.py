@@ -253,6 +253,8 @@ async def test_nothing_listens_for_others(model: EmbeddedModel):
 
 
 @local_model
-def test_the_packaged_model_is_found_or_put_together(embedded_file: Path):
+async def test_the_packaged_model_is_found_or_put_together(embedded_file: Path):
     assert embedded_file.stat().st_size == 1_117_320_768
-    assert resolve_embedded("embedded/qwen2.5-coder-1.5b", embedded_file.parent).path == embedded_file
+    model = resolve_embedded("embedded/qwen2.5-coder-1.5b", embedded_file.parent)
+    assert (await model.capabilities()).logprobs
+    await model.close()

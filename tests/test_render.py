@@ -14,6 +14,7 @@ from mentalize.cli.ask import trace_json
 from mentalize.cli.plain import one_line, plain, safe_json
 from mentalize.cli.render import reasoning
 from mentalize.types import (
+    Candidate,
     Contract,
     Draft,
     Effort,
@@ -99,7 +100,10 @@ def full_trace(text: str = "I'm fine. Go without me, really.") -> Trace:
             ask="What would make it nicer?",
         ),
         drafts=(
-            Draft(text="Have fun then.", candidates=("Have fun then.", "Ok.")),
+            Draft(
+                text="Have fun then.",
+                candidates=(Candidate("Have fun then.", "writer"), Candidate("Ok.", "form:cause")),
+            ),
             Draft(text="That sounds hard.", origin="form:feeling", revision=1),
         ),
         verdicts=(
@@ -169,7 +173,7 @@ def test_everything_that_happened_is_shown():
         "must not: press",
         "ask: What would make it nicer?",
         "first draft by writer: Have fun then.",
-        "passed over: Ok.",
+        "passed over: Ok. (by form:cause)",
         "verdict: U 0.47, under the threshold",
         "empathy: 0.44 (A1 0.50, A2 0.40)",
         "coherence: 0.60 (B1 0.90, B2 0.30)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -37,7 +38,7 @@ GLAD = Mood(name="glad", strength=3, kind="good")
         f"still thinking about {{it}}</think>\n{VALID}",
         f"<json>{VALID}</json>",
         f'{{"name": "draft"}} no, better: {VALID}',
-        f"{VALID} and { '{' } then some",
+        f"{VALID} and {'{'} then some",
         VALID.replace("glad", "gl\nad").replace("gl\nad", "glad"),
     ],
 )
@@ -51,10 +52,8 @@ def test_a_text_that_runs_over_is_cut_and_not_refused() -> None:
 
 @given(st.text())
 def test_any_text_is_a_value_error_or_a_value(text: str) -> None:
-    try:
-        parse(text, Mood)
-    except ValueError as error:
-        assert str(error)
+    with contextlib.suppress(ValueError):
+        assert isinstance(parse(text, Mood), Mood)
 
 
 @given(st.text(), st.text())

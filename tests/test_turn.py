@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
-from social_script import GOOD, MESSAGE, PERCEPTION, POOR, SAFE, SCRIPT, WARM
 
 from mentalize import Identity, Mind, Trace
 from mentalize.errors import InputError, ModelError, ModelRefused, ModelUnavailable
@@ -17,6 +16,7 @@ from mentalize.llm.model import Choice, Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
 from mentalize.mind import Event, Finished, StageFinished, StageStarted, TextDelta
 from mentalize.types import Effort, MemoryHit, Recollection
+from social_script import GOOD, MESSAGE, PERCEPTION, POOR, SAFE, SCRIPT, WARM
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HURT = "I don't want to be alive anymore."
@@ -256,7 +256,9 @@ async def test_an_unknown_effort_names_the_known_ones(mind: Build) -> None:
         await mind().reply(MESSAGE, effort="enormous")
 
 
-@pytest.mark.parametrize("text", ["🙂🙂🙂", "a" * 200_000, "broken \ud800 surrogate", "\u202eright to left", "$hole {x} <json>"])
+@pytest.mark.parametrize(
+    "text", ["🙂🙂🙂", "a" * 200_000, "broken \ud800 surrogate", "\u202eright to left", "$hole {x} <json>"]
+)
 @pytest.mark.parametrize("effort", ["minimal", "low", "medium"])
 async def test_strange_text_gets_a_reply(mind: Build, text: str, effort: str) -> None:
     reply = await mind().reply(text, effort=effort)
@@ -410,8 +412,7 @@ def chooser_script(request: Request) -> Any:
 
 
 READING_TEXT = {
-    "words": "Go without me",
-    "cause": "being left out",
+    "cause": "go without me",
     "need": "to be asked",
     "hypotheses": [
         {"type": "Desire", "explanation": "They want to be asked again.", "words": "really"},
@@ -462,5 +463,3 @@ def test_the_synchronous_portal_replies_and_streams(tmp_path: Any) -> None:
 def test_the_synchronous_portal_hands_on_errors(tmp_path: Any) -> None:
     with Mind(model=ScriptedModel(SCRIPT), cache_folder=tmp_path).sync as mind, pytest.raises(InputError):
         mind.reply("")
-
-

@@ -24,16 +24,15 @@ _UNRATED = 0.5
 
 class BriefGuessAnswer(BaseModel):
     type: MentalState
-    explanation: Annotated[str, Clip(110)]
-    words: Annotated[str, Clip(50)]
+    explanation: Annotated[str, Clip(90)]
+    words: Annotated[str, Clip(40)]
 
 
 class BriefReadingAnswer(BaseModel):
     """What the model fills in."""
 
-    words: Annotated[str, Clip(60)]
     cause: Annotated[str, Clip(60)]
-    need: Annotated[str, Clip(60)]
+    need: Annotated[str, Clip(40)]
     hypotheses: list[BriefGuessAnswer] = Field(min_length=1, max_length=3)
 
 
@@ -49,21 +48,24 @@ class BriefReader:
     model: Model
     framing: Framing
     prompt: Prompt[BriefReadInputs]
-    max_tokens: int = 260
+    max_tokens: int = 220
 
     async def __call__(self, turn: Turn) -> Reading:
         task = self.prompt.render(BriefReadInputs())
         request = self.framing.about(turn, task, "read", max_tokens=self.max_tokens)
         given = await answer(self.model, request, BriefReadingAnswer)
-        words = quoted(given.words, turn.text)
-        unscored = Emotion("", _UNRATED)
         own_words = persons_words(turn)
         different = {item.explanation.casefold().strip(" ."): item for item in given.hypotheses if item.explanation}
+        guesses = tuple(_guess(f"h{n}", item, own_words) for n, item in enumerate(different.values(), start=1))
+        shown = (quoted(guess.hypothesis.evidence.words, turn.text) for guess in guesses)
         return Reading(
             perception=Perception(
-                emotion=unscored, cause=given.cause, words=(words,) if words else (), need=given.need
+                emotion=Emotion("", _UNRATED),
+                cause=given.cause,
+                words=tuple(dict.fromkeys(words for words in shown if words)),
+                need=given.need,
             ),
-            hypotheses=tuple(_guess(f"h{n}", item, own_words) for n, item in enumerate(different.values(), start=1)),
+            hypotheses=guesses,
             priors={},
         )
 

@@ -37,7 +37,6 @@ class BriefWriteInputs:
     """What the guidance of a small model is filled with."""
 
     understanding: str
-    act: str
     ask: str
     critique: str
 
@@ -66,13 +65,13 @@ class Guidance:
 
 @dataclass(frozen=True, slots=True)
 class BriefGuidance:
-    """The same for a small model: the act, the reading, and little else."""
+    """The same for a small model: the reading, and little else."""
 
     prompt: Prompt[BriefWriteInputs]
 
     def __call__(self, plan: Plan, critique: str) -> str:
-        reading = f"What they may not say: {plan.understanding}" if plan.understanding else ""
-        return self.prompt.render(BriefWriteInputs(reading, plan.act, _question(plan), _reason(critique)))
+        inputs = BriefWriteInputs(plan.understanding, _question(plan), _reason(critique))
+        return self.prompt.render(inputs)
 
 
 def _question(plan: Plan) -> str:
@@ -94,9 +93,18 @@ class Writer:
     max_tokens: int | None = None
     """The longest reply; None leaves it to the caller's own parameters and the model."""
 
-    async def __call__(self, turn: Turn, plan: Plan | None, *, critique: str = "", revision: int = 0) -> Draft:
+    async def __call__(
+        self,
+        turn: Turn,
+        plan: Plan | None,
+        *,
+        critique: str = "",
+        revision: int = 0,
+        temperature: float | None = None,
+    ) -> Draft:
         """A draft that follows `plan`; without one, what the model says to the conversation as it is."""
-        completion = await self.model.complete(self.request(turn, plan, critique=critique))
+        request = self.request(turn, plan, critique=critique)
+        completion = await self.model.complete(replace(request, temperature=temperature) if temperature else request)
         text = completion.text if plan is None else clean(completion.text)
         return Draft(text=text, revision=revision, message=completion.message if plan is None else {})
 

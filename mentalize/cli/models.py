@@ -16,9 +16,20 @@ from ..llm import weights
 
 app = typer.Typer(help="Manage the files of embedded models.", no_args_is_help=True)
 
+
+def _folder(given: Path | None) -> Path:
+    from ..settings import Settings
+
+    return given or Settings.load().models_folder
+
+
 Folder = Annotated[
     Path | None,
-    typer.Option(help="Where model files are kept; the user's cache directory by default.", show_default=False),
+    typer.Option(
+        callback=_folder,
+        help="Where model files are kept; the setting `models_folder`, if not given.",
+        show_default=False,
+    ),
 ]
 
 

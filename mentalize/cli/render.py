@@ -205,8 +205,8 @@ def _add_draft(branch: Tree, number: int, draft: Draft, verdict: Verdict | None,
         Text.assemble((name, "bold"), (sent, "green"), f" by {one_line(draft.origin)}: {_short(draft.text)}")
     )
     for candidate in draft.candidates:
-        if candidate != draft.text:
-            leaf.add(_field("passed over", _short(candidate)))
+        if candidate.text != draft.text:
+            leaf.add(_field("passed over", f"{_short(candidate.text)} (by {one_line(candidate.origin)})"))
     _add_verdict(leaf, verdict)
 
 
@@ -247,7 +247,8 @@ def _add_cost(tree: Tree, trace: Trace) -> None:
         branch.add(
             _field("structured", f"{counts.answers} answers, {counts.repaired} repaired, {counts.failed} failed")
         )
-    _add_given(branch, "prompts", ", ".join(trace.prompts))
+    if trace.prompts:
+        branch.add(_field("prompts", one_line(", ".join(trace.prompts))))
 
 
 def _add_times(tree: Tree, stages: Sequence[StageRecord], total: float, *, block: str) -> None:

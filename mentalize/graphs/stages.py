@@ -39,8 +39,8 @@ Update = dict[str, Any]
 Work = Callable[[State, TurnContext], Awaitable[Update]]
 Node = Callable[[State, RunnableConfig, Runtime[TurnContext]], Awaitable[Update]]
 
-DRAFTS = 2
-"""Drafts that a model writes under the choosing strategy, beside the reflective forms."""
+TEMPERATURES = (0.3, 0.9)
+"""Of the drafts that a model writes under the choosing strategy, beside the reflective forms: a safe and a free one."""
 
 FORMS = 1
 RECALLED = 12
@@ -319,7 +319,10 @@ async def _offer(state: State, context: TurnContext, plan: Plan, critique: str, 
     perception = perceived(state)
     forms = list(context.forms(perception))[:FORMS] if perception else []
     drafts = await _all_that_succeed(
-        [context.team.writer(context.turn, plan, critique=critique, revision=revision) for _ in range(DRAFTS)]
+        [
+            context.team.writer(context.turn, plan, critique=critique, revision=revision, temperature=temperature)
+            for temperature in TEMPERATURES
+        ]
     )
     offered = [*((draft.text, "writer") for draft in drafts), *((text, f"form:{name}") for name, text in forms)]
     sound = {text: origin for text, origin in reversed(offered) if _passes(text, context)}

@@ -23,7 +23,7 @@ from typing import Any, cast
 from ..errors import MalformedAnswer, ModelError, ModelNotFound, ModelRefused, ModelUnavailable
 from ..types import Usage
 from .model import Alternative, Capabilities, Choice, Completion, Delta, JsonFormat, Request, StructuredMode
-from .weights import Progress, default, ensure
+from .weights import default, ensure
 
 __all__ = ["EmbeddedModel", "resolve_embedded"]
 
@@ -44,7 +44,7 @@ class EmbeddedModel:
     interpreter for about a second when the file is in the page cache and longer from a cold disk.
 
     Args:
-        path: the GGUF file.
+        path: the GGUF file, or a function that finds or assembles it when it is first needed.
         name: the model string that traces and errors show.
         context: tokens of prompt and answer together; more is refused with `ModelRefused`.
         threads: processor threads for reading prompts; all cores but never fewer than one, if not given.
@@ -56,7 +56,14 @@ class EmbeddedModel:
         MalformedAnswer: the answer is not one of the options of a `Choice`.
     """
 
-    def __init__(self, path: Path, *, name: str = "embedded", context: int = 8192, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | Callable[[], Path],
+        *,
+        name: str = "embedded",
+        context: int = 8192,
+        threads: int | None = None,
+    ) -> None:
         self._path = path
         self._name = name
         self._context = context
@@ -72,13 +79,9 @@ class EmbeddedModel:
         """The model string that names this model."""
         return self._name
 
-    @property
-    def path(self) -> Path:
-        """The GGUF file."""
-        return self._path
-
     async def capabilities(self) -> Capabilities:
-        """Grammar-constrained answers and log-probabilities, whatever the file."""
+        """Grammar-constrained answers and log-probabilities, whatever the file; it is loaded to be sure of it."""
+        await self.load()
         return Capabilities(StructuredMode.GRAMMAR, logprobs=True)
 
     async def complete(self, request: Request) -> Completion:
@@ -168,24 +171,25 @@ class EmbeddedModel:
     def _load_once(self) -> None:
         if self._server is not None:
             return
-        if not self._path.is_file():
+        path = self._path() if callable(self._path) else self._path
+        if not path.is_file():
             raise ModelNotFound(
-                f"There is no model file at {self._path}.",
+                f"There is no model file at {path}.",
                 hint="`mentalize models list` shows what is here; `mentalize models pull NAME` fetches one.",
             )
         xllamacpp = _runtime()
         with _private_address() as address:
             try:
-                self._server = xllamacpp.Server(self._parameters(xllamacpp, address))
+                self._server = xllamacpp.Server(self._parameters(xllamacpp, path, address))
             except (RuntimeError, ValueError) as error:
                 raise ModelUnavailable(
-                    f"{self._path.name} cannot be loaded: {error}",
-                    hint=f"Check it with `mentalize models verify {self._path}`; it must be a whole GGUF file.",
+                    f"{path.name} cannot be loaded: {error}",
+                    hint=f"Check it with `mentalize models verify {path}`; it must be a whole GGUF file.",
                 ) from error
 
-    def _parameters(self, xllamacpp: Any, address: str) -> Any:
+    def _parameters(self, xllamacpp: Any, path: Path, address: str) -> Any:
         parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(self._path)
+        parameters.model.path = str(path)
         parameters.n_ctx = self._context
         parameters.n_parallel = 1
         parameters.n_batch = parameters.n_ubatch = PROMPT_BATCH_TOKENS
@@ -417,22 +421,21 @@ def _failed(message: str, *, cause: Exception | None = None) -> ModelUnavailable
 # --- model strings -----------------------------------------------------------------------------------------
 
 
-def resolve_embedded(model_string: str, folder: Path | None = None, progress: Progress | None = None) -> EmbeddedModel:
-    """The model that a string names; its file is assembled from installed packages if that was not done yet.
+def resolve_embedded(model_string: str, folder: Path | None = None) -> EmbeddedModel:
+    """The model that a string names. Its file is found, or assembled from installed packages, when it is first asked.
 
     Args:
         model_string: `embedded` (what `mentalize models use` chose, else the packaged default), `embedded/NAME`
             (a name of the catalogue) or `embedded/PATH` (`embedded//models/x.gguf`, `embedded/./x.gguf`).
         folder: where model files are kept; the user's cache directory, if not given.
-        progress: called with bytes done and bytes in all while a file is assembled.
 
     Raises:
-        ModelNotFound: the string does not begin with `embedded`.
-        WeightsError: the name is unknown, or the file is missing, incomplete or altered.
+        ModelNotFound: the string does not begin with `embedded`. Every question raises `WeightsError` if the name is
+            unknown, or the file is missing, incomplete or altered.
     """
     prefix, _, name = model_string.partition("/")
     if prefix != "embedded":
         raise ModelNotFound(
             f"{model_string!r} does not name an embedded model.", hint="Write `embedded` or `embedded/NAME`."
         )
-    return EmbeddedModel(ensure(name or default(folder), folder, progress), name=model_string)
+    return EmbeddedModel(lambda: ensure(name or default(folder), folder), name=model_string)

@@ -43,6 +43,7 @@ def resolve(
     api_key: str | None = None,
     base_url: str | None = None,
     capability_folder: Path | None = None,
+    models_folder: Path | None = None,
     timeout: float | None = None,
     concurrency: int = 16,
     attempts: int = 3,
@@ -51,8 +52,8 @@ def resolve(
 ) -> Model:
     """The model that a string names, with cache, retry, concurrency limit and time-out around it.
 
-    No server is asked and no client is imported here. `embedded` is the one that takes time: its file is assembled if
-    that was not done yet. It orders its own requests and is neither limited nor retried; `fake` is returned as it is.
+    Nothing is imported, opened or asked here. `embedded` orders its own requests and is neither limited nor retried;
+    `fake` is returned as it is.
 
     Args:
         model_string: see DESIGN §5.
@@ -60,6 +61,7 @@ def resolve(
             the variable that LiteLLM names for the provider.
         base_url: the endpoint's address; else the variable of the same name ending in `_API_BASE`.
         capability_folder: where probe results are kept; in memory only, if not given.
+        models_folder: where embedded models' files are kept; the user's cache directory, if not given.
         timeout: seconds per request; 60, or 300 for `embedded`, if not given.
         concurrency: requests in work at the same time.
         attempts: how often a request is sent at most.
@@ -68,14 +70,13 @@ def resolve(
 
     Raises:
         ModelNotFound: the string names nothing that can be asked, or lacks an address.
-        WeightsError: the file of an embedded model is missing, incomplete or altered.
     """
     name = model_string.strip()
     kind, _, rest = name.partition("/")
     if kind == "embedded":
         from .embedded import resolve_embedded
 
-        embedded = TimedModel(resolve_embedded(name), timeout or _EMBEDDED_SECONDS)
+        embedded = TimedModel(resolve_embedded(name, models_folder), timeout or _EMBEDDED_SECONDS)
         return CachedModel(embedded, size=cache_size, seconds=cache_seconds)
     if name == "fake":
         return fake_model()

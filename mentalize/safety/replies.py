@@ -23,6 +23,8 @@ class ReplyTexts(Entry):
     abuse: str
     violence: str
     emergency: str
+    fallback: str
+    """What is safe to say to any message, where no draft was."""
     call_number: str
     """What to do in danger, where the emergency number `$number` is known."""
     call_local: str
@@ -53,6 +55,11 @@ def vetted_reply(
     texts = _texts(language, *(sign.language for sign in signs))
     where = _render(referral(kinds, country=country, table=referrals), texts)
     return Template(getattr(texts, kinds[0].value)).substitute(referral=where).strip()
+
+
+def safe_reply(language: str | None = None) -> str:
+    """What to say where no draft was safe and nothing speaks of danger; English, if `language` has no text."""
+    return _texts(language).fallback
 
 
 def reply_languages() -> tuple[str, ...]:
