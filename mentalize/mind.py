@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, aclosing
@@ -160,18 +161,25 @@ class Mind:
         return self._conclude(context, await run(context))
 
     async def stream(
-        self, messages: Messages, who: Identity | None = None, effort: Effort | str | None = None, **parameters: Any
+        self,
+        messages: Messages,
+        who: Identity | None = None,
+        effort: Effort | str | None = None,
+        *,
+        live: bool = True,
+        **parameters: Any,
     ) -> AsyncGenerator[Event]:
         """Answer the last message, event by event; the last one is `Finished`.
 
         Text leaves as it is written on pass-through, sentence by sentence through the code's gates at `minimal` and
-        `low`, and after the verdict at `medium` and `high`, on signs of danger, and under the choosing strategy.
+        `low`, and after the verdict at `medium` and `high`, on signs of danger, under the choosing strategy, and
+        whenever `live` is false.
         Closing the iterator stops every call in flight. Raises what `reply` raises.
         """
         from .graphs.sentences import sentences_of
         from .graphs.turn import stream
 
-        context = await self._begin(messages, who, effort, parameters, live=True)
+        context = await self._begin(messages, who, effort, parameters, live=live)
         state: State = {}
         async with aclosing(stream(context)) as parts:
             async for part in parts:
@@ -295,6 +303,27 @@ class Mind:
         trace = self._trace(context, state, text, origin)
         return Reply(text, trace, {"role": "assistant", "content": text})
 
+    def _log(self, trace: Trace) -> None:
+        """One line for the turn, and one for each stage that left its part out; never what was said."""
+        import structlog
+
+        log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind")).bind(turn=trace.turn_id)
+        for record in trace.stages:
+            if record.error:
+                log.warning("stage_left_out", stage=record.name, error=record.error)
+        log.info(
+            "turn",
+            effort=str(trace.effort),
+            route=trace.route,
+            origin=trace.reply_origin,
+            calls=trace.calls,
+            scorings=trace.scorings,
+            depth=trace.depth,
+            seconds=round(trace.seconds, 3),
+            tokens=trace.usage.total_tokens,
+            risk=[str(sign.kind) for sign in trace.risk],
+        )
+
     def _trace(self, context: TurnContext, state: State, text: str, origin: str) -> Trace:
         from .graphs.state import perceived, weighed
         from .llm.traced import total_usage
@@ -302,7 +331,7 @@ class Mind:
         records = tuple(context.ledger.records)
         settlement = state.get("settlement")
         attempts = settlement.attempts if settlement else ()
-        return Trace(
+        trace = Trace(
             turn_id=context.turn.id,
             at=context.turn.at,
             effort=context.effort,
@@ -333,6 +362,8 @@ class Mind:
             prompts=self._prompts.ids(),
             failures=tuple(f"{record.name}: {record.error}" for record in context.stages if record.error),
         )
+        self._log(trace)
+        return trace
 
     def _vetted(self, turn: Turn, signs: Sequence[RiskSign]) -> str:
         language = self.settings.language or language_by_script(turn.text)

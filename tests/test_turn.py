@@ -110,6 +110,15 @@ async def test_a_failing_stage_never_costs_the_reply(mind: Build, failing: str) 
     assert any("fell over" in failure for failure in reply.trace.failures)
 
 
+async def test_a_store_that_breaks_never_costs_the_reply(mind: Build) -> None:
+    class Broken:
+        async def recall(self, identity: Identity, text: str, *, at: datetime, limit: int) -> Recollection:
+            raise OSError("disk full")
+
+    reply = await mind(store=Broken()).reply(MESSAGE, who=Identity("acme", "ana"), effort="medium")
+    assert reply.text == WARM and reply.trace.failures == ("recall: OSError: disk full",)
+
+
 async def test_guided_writing_that_fails_gives_way_to_the_plain_answer(mind: Build) -> None:
     model = ScriptedModel({**SCRIPT, "write": [ModelUnavailable("Overloaded."), "A plain answer."]})
     reply = await mind(model).reply(MESSAGE, effort="medium")
@@ -345,6 +354,20 @@ async def test_a_sentence_that_fails_its_gate_does_not_leave(mind: Build) -> Non
     model = ScriptedModel({**SCRIPT, "write": "I hear you. I am a real human being. Trust me."})
     events = await collect(mind(model).stream(MESSAGE, effort="low"))
     assert "".join(event.text for event in events if isinstance(event, TextDelta)).strip() == "I hear you."
+
+
+async def test_nothing_leaves_before_the_verdict_at_medium(mind: Build) -> None:
+    model = ScriptedModel({**SCRIPT, "write": ["Okay, bye.", WARM], "validate": [POOR, GOOD]})
+    events = await collect(mind(model).stream(MESSAGE, effort="medium"))
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == WARM
+    last_stage = max(i for i, event in enumerate(events) if isinstance(event, StageFinished))
+    assert all(i > last_stage for i, event in enumerate(events) if isinstance(event, TextDelta))
+
+
+async def test_a_stream_that_is_not_live_waits_for_the_whole_reply(mind: Build) -> None:
+    model = ScriptedModel({**SCRIPT, "write": "I hear you. I am a real human being."})
+    events = await collect(mind(model).stream(MESSAGE, effort="low", live=False))
+    assert "I hear you" not in "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 async def test_danger_is_never_streamed_before_its_verdict(mind: Build) -> None:

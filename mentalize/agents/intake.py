@@ -19,9 +19,9 @@ PLAIN_PARAMETERS = ("tools", "functions", "response_format", "logprobs", "logit_
 """Request fields whose answer must be one upstream answer unchanged (D-15, D-19, D-20)."""
 
 _SMALL_TALK = re.compile(
-    r"(?i)\W*(hi|hello|hey|good (morning|afternoon|evening|night)|thanks?( you)?( so much| a lot)?|thx|ok(ay)?"
-    r"|bye|see you|hola|gracias|buenos d[ií]as|salut|bonjour|merci|hallo|danke|ciao|grazie|ol[aá]|obrigad[oa]|привет|спасибо"
-    r"|你好|谢谢|こんにちは|ありがとう|مرحبا|شكرا)\W*"
+    r"(?i)\W*(hi|hello|hey|good (morning|afternoon|evening|night)|thanks?( you)?( so much| a lot)?|thx"
+    r"|ok(ay)?|bye|see you|hola|gracias|buenos d[ií]as|salut|bonjour|merci|hallo|danke|ciao|grazie|ol[aá]|obrigad[oa]"
+    r"|привет|спасибо|你好|谢谢|こんにちは|ありがとう|مرحبا|شكرا)\W*"
 )
 _SIDE_TASK = re.compile(
     r"(?is)\A\s*(###\s*task:|(generate|create|suggest|write) (a |\d+ )?(concise |short |brief )?"

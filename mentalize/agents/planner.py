@@ -11,7 +11,7 @@ from ..types import Foresight, Norm, Perception, Plan, Recollection, RiskSign, S
 ANCHORS = 3
 """The most memories that a reply leans on (arXiv 2505.18943, §3.3)."""
 
-_RULES = 4
+_RULES = 5
 _HIGH_RISK = 0.5
 
 
@@ -149,18 +149,18 @@ def _tone(act: Act) -> Tone:
 
 
 def _must(found: Findings, act: Act) -> tuple[str, ...]:
-    """What helps by foresight, and the norms that changed the chosen reading."""
+    """What helps by foresight, the norms that changed the chosen reading, and those that bind without exception."""
     helps = [item.help for item in found.foresight.acts[:1] if item.help] if found.foresight else []
     chosen = found.selection.chosen if found.selection else None
     applied = {step.norm for step in chosen.refined.log} if chosen else set[str]()
-    rules = [norm.statement for norm in found.norms if norm.id in applied]
+    by_weight = sorted(found.norms, key=lambda norm: norm.id not in applied)
+    rules = [norm.statement for norm in by_weight if norm.hard or norm.id in applied]
     return tuple((helps if act is not Act.PROTECT else []) + rules)[:_RULES]
 
 
 def _must_not(found: Findings) -> tuple[str, ...]:
-    """The hard norms, and the reading itself where too much of a norm's concern remains in it."""
+    """Say the reading itself, where too much of a norm's concern remains in it."""
     chosen = found.selection.chosen if found.selection else None
-    forbidden = [norm.statement for norm in found.norms if norm.hard]
-    if chosen and chosen.refined.residual_risk >= _HIGH_RISK:
-        forbidden.insert(0, "say outright what you think is on their mind")
-    return tuple(forbidden)[:_RULES]
+    if chosen is None or chosen.refined.residual_risk < _HIGH_RISK:
+        return ()
+    return ("say outright what you think is on their mind",)

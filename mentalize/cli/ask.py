@@ -81,7 +81,7 @@ async def _reply(settings: Settings, messages: tuple[Message, ...]) -> Reply:
     reply: Reply | None = None
     with Progress() as progress:
         async with Mind(settings) as mind:
-            async for event in mind.stream(messages):
+            async for event in mind.stream(messages, live=False):
                 progress.see(event)
                 if isinstance(event, Finished):
                     reply = event.reply

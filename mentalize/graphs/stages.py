@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import structlog
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.runtime import Runtime
@@ -34,6 +36,8 @@ from .events import StageFinished, StageStarted, TextDelta
 from .sentences import pieces, whole_sentences
 from .state import Attempt, Scored, Settlement, State, TurnContext, drafted, perceived, weighed
 
+_log: Any = structlog.wrap_logger(logging.getLogger("mentalize.graphs"))
+
 Result = TypeVar("Result")
 Update = dict[str, Any]
 Work = Callable[[State, TurnContext], Awaitable[Update]]
@@ -43,6 +47,8 @@ TEMPERATURES = (0.3, 0.9)
 """Of the drafts that a model writes under the choosing strategy, beside the reflective forms: a safe and a free one."""
 
 FORMS = 1
+SPOKEN = (Effort.NONE, Effort.MINIMAL, Effort.LOW)
+"""Efforts at which text may leave while it is written; the others have a verdict to wait for."""
 RECALLED = 12
 REVISION_CALLS = 3
 REVISION_DEPTH = 2
@@ -81,6 +87,12 @@ def stage(name: str, work: Work, *, share: float, writes: str, required: bool = 
         except MentalizeError as problem:
             error = str(problem)
             context.structured_failures += isinstance(problem, StructuredOutputError)
+            if needed:
+                raise
+        except Exception as problem:
+            # The boundary where any fault, a plug-in store's too, costs its stage and not the conversation.
+            error = f"{type(problem).__name__}: {problem}"
+            _log.exception("stage_broke", stage=name, turn=context.turn.id)
             if needed:
                 raise
         finally:
@@ -200,7 +212,7 @@ async def write(state: State, context: TurnContext) -> Update:
     plan = state.get("plan")
     if plan and context.choosing:
         return {"draft": await _offer(state, context, plan, critique, revision)}
-    if context.live and not context.signs(state):
+    if context.live and context.effort in SPOKEN and not context.signs(state):
         return {"draft": await _speak(context, plan)}
     try:
         return {"draft": await context.team.writer(context.turn, plan, critique=critique, revision=revision)}

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from functools import lru_cache
 from typing import Any, cast
 
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, StateGraph  # pyright: ignore[reportMissingTypeStubs]
 
 from ..types import Contract, Effort
 from . import stages

@@ -172,9 +172,11 @@ class CapabilityCache:
         return {key: cast("dict[str, Any]", entry) for key, entry in entries.items() if _is_entry(entry)}
 
     def _warn(self, event: str, error: Exception) -> None:
+        import logging
+
         import structlog
 
-        structlog.get_logger("mentalize.llm").warning(event, path=str(self._path), error=str(error))
+        structlog.wrap_logger(logging.getLogger("mentalize.llm")).warning(event, path=str(self._path), error=str(error))
 
 
 def _is_entry(entry: object) -> bool:
