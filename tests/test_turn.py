@@ -447,7 +447,7 @@ READING_TEXT = {
 async def test_the_choosing_strategy_scores_instead_of_calling(mind: Build) -> None:
     trace = (await mind(FunctionModel(chooser_script), choosing=True).reply(MESSAGE)).trace
     assert trace.effort is Effort.LOW and trace.depth == 2
-    assert trace.calls == 3, "one reading and two drafts"
+    assert trace.calls == 2, "one reading and one draft"
     assert trace.scorings > 0 and trace.failures == ()
     assert trace.verdicts[0].a1 is not None and trace.selection and trace.perception
     offered = {candidate.text: candidate.origin for candidate in trace.drafts[0].candidates}

@@ -43,10 +43,10 @@ Update = dict[str, Any]
 Work = Callable[[State, TurnContext], Awaitable[Update]]
 Node = Callable[[State, RunnableConfig, Runtime[TurnContext]], Awaitable[Update]]
 
-TEMPERATURES = (0.3, 0.9)
-"""Of the drafts that a model writes under the choosing strategy, beside the reflective forms: a safe and a free one."""
+TEMPERATURE = 0.3
+"""Of the draft that a small model writes under the choosing strategy: the freer, the further it strays."""
 
-FORMS = 1
+FORMS = 2
 SPOKEN = (Effort.NONE, Effort.MINIMAL, Effort.LOW)
 """Efforts at which text may leave while it is written; the others have a verdict to wait for."""
 RECALLED = 12
@@ -324,19 +324,15 @@ def _whole_round(context: TurnContext) -> tuple[int, int]:
 
 
 async def _offer(state: State, context: TurnContext, plan: Plan, critique: str, revision: int) -> Draft:
-    """Several short drafts and filled forms, the first of the sound ones foremost."""
+    """A short draft and filled forms, the first of the sound ones foremost."""
     signs = context.signs(state)
     if signs:
         return Draft(text=context.vetted(signs), origin="referral", revision=revision)
     perception = perceived(state)
     forms = list(context.forms(perception))[:FORMS] if perception else []
-    drafts = await _all_that_succeed(
-        [
-            context.team.writer(context.turn, plan, critique=critique, revision=revision, temperature=temperature)
-            for temperature in TEMPERATURES
-        ]
-    )
-    offered = [*((draft.text, "writer") for draft in drafts), *((text, f"form:{name}") for name, text in forms)]
+    write = context.team.writer
+    draft = await write(context.turn, plan, critique=critique, revision=revision, temperature=TEMPERATURE)
+    offered = [(draft.text, "writer"), *((text, f"form:{name}") for name, text in forms)]
     sound = {text: origin for text, origin in reversed(offered) if _passes(text, context)}
     if not sound:
         return Draft(text=context.vetted(()), origin="fallback", revision=revision)

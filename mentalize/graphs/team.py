@@ -141,7 +141,7 @@ class Team:
 BRIEF_HYPOTHESES = 3
 """k where one call does all the reading."""
 
-SHORT_REPLY = 48
+SHORT_REPLY = 44
 """Tokens of a candidate under the choosing strategy."""
 
 
