@@ -57,19 +57,22 @@ def is_referral(reply: Reply) -> bool:
     return reply.trace.reply_origin == "referral" or has_referral(reply.text, None)
 
 
-async def run(data: Path, kept: Path) -> list[Row]:
+async def run(data: Path, kept: Path, done: dict[str, Row]) -> list[Row]:
     from rich.progress import Progress
 
-    done = {row["id"]: row for row in read_lines(kept)} if kept.exists() else {}
     todo = [task for task in tasks(data) if task["id"] not in done]
     async with Mind(model="embedded") as mind:
-        with Progress(disable=not sys.stderr.isatty()) as bar, kept.open("a", encoding="utf-8") as file:
+        with Progress(disable=not sys.stderr.isatty()) as bar:
             for task in bar.track(todo, description="asking"):
                 row = await answer(mind, task)
                 done[row["id"]] = row
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                file.flush()
+                keep(kept, row)
     return [done[task["id"]] for task in tasks(data)]
+
+
+def keep(kept: Path, row: Row) -> None:
+    with kept.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def table(rows: Iterable[Row], seed: int) -> str:
@@ -101,7 +104,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="Markdown file for the table")
     parser.add_argument("--seed", type=int, default=7, help="decides which reply stands left")
     given = parser.parse_args()
-    rows = asyncio.run(run(given.data, given.kept))
+    done = {row["id"]: row for row in read_lines(given.kept)} if given.kept.exists() else {}
+    rows = asyncio.run(run(given.data, given.kept, done))
     scenes = [row for row in rows if row["kind"] != "near_miss"]
     risky = [row for row in scenes if row["kind"] == "risk"]
     near = [row for row in rows if row["kind"] == "near_miss"]

@@ -340,7 +340,7 @@ class Mind:
             text=context.turn.text,
             perception=perceived(state),
             recollection=state.get("recollection"),
-            hypotheses=tuple(item.hypothesis for item in weighed(state).refined),
+            hypotheses=state.get("hypotheses") or tuple(item.hypothesis for item in weighed(state).refined),
             foresight=state.get("foresight"),
             selection=state.get("selection"),
             plan=state.get("plan"),
@@ -359,7 +359,7 @@ class Mind:
             structured=_structured_counts(context),
             stages=tuple(context.stages),
             requests=records,
-            prompts=self._prompts.ids(),
+            prompts=tuple(sorted({prompt for record in records for prompt in record.prompts})),
             failures=tuple(f"{record.name}: {record.error}" for record in context.stages if record.error),
         )
         self._log(trace)

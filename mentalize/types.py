@@ -498,7 +498,9 @@ class CallRecord:
     structured: str | None = None
     """The structured-output mode in force, if the answer was to be JSON."""
     error: str | None = None
-    prompt: tuple[Message, ...] = ()
+    prompts: tuple[str, ...] = ()
+    """The prompts it was made from, each as `id@version#digest`."""
+    messages: tuple[Message, ...] = ()
     """The messages as they were sent."""
     answer: str = ""
 

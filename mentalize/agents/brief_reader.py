@@ -51,8 +51,7 @@ class BriefReader:
     max_tokens: int = 220
 
     async def __call__(self, turn: Turn) -> Reading:
-        task = self.prompt.render(BriefReadInputs())
-        request = self.framing.about(turn, task, "read", max_tokens=self.max_tokens)
+        request = self.framing.about(turn, self.prompt, BriefReadInputs(), "read", max_tokens=self.max_tokens)
         given = await answer(self.model, request, BriefReadingAnswer)
         own_words = persons_words(turn)
         different = {item.explanation.casefold().strip(" ."): item for item in given.hypotheses if item.explanation}

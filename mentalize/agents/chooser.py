@@ -35,7 +35,7 @@ class Chooser:
         """The index of the best candidate."""
 
         def ask(first: str, second: str) -> Request:
-            task = self.prompt.render(PreferInputs(fence("draft", first), fence("draft", second)))
-            return self.framing.about(turn, task, "score.prefer", max_tokens=1)
+            inputs = PreferInputs(fence("draft", first), fence("draft", second))
+            return self.framing.about(turn, self.prompt, inputs, "score.prefer", max_tokens=1)
 
         return await best_of(self.model, ask, candidates)

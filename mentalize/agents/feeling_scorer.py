@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from ..llm.choose import choose_calibrated
 from ..llm.model import Model
-from ..prompts.format import transcript
 from ..prompts.prompt import Prompt
 from ..types import Emotion, Perception, Turn
 from .question import Framing
@@ -34,12 +33,11 @@ class FeelingScorer:
     async def __call__(self, turn: Turn, perception: Perception) -> Perception:
         """`perception` with the chosen emotion; its intensity stays the reader's."""
         options = " ".join(f"{letter}: {feeling}." for letter, feeling in zip(_LETTERS, FEELINGS, strict=True))
-        task = self.prompt.render(FeelingInputs(options))
-        empty = f"{transcript((), longest=1)}\n\n{task}"
+        inputs = FeelingInputs(options)
         scores = await choose_calibrated(
             self.model,
-            self.framing.about(turn, task, "score.feeling", max_tokens=1),
-            self.framing.without_conversation(empty, "score.feeling", max_tokens=1),
+            self.framing.about(turn, self.prompt, inputs, "score.feeling", max_tokens=1),
+            self.framing.without_content(self.prompt, inputs, "score.feeling", max_tokens=1),
             _LETTERS,
         )
         ranked = sorted(zip(_LETTERS, FEELINGS, strict=True), key=lambda pair: scores[pair[0]], reverse=True)

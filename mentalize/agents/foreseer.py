@@ -42,6 +42,6 @@ class Foreseer:
     max_tokens: int = 400
 
     async def __call__(self, turn: Turn) -> Foresight:
-        request = self.framing.about(turn, self.prompt.render(ForeseeInputs()), "foresee", max_tokens=self.max_tokens)
+        request = self.framing.about(turn, self.prompt, ForeseeInputs(), "foresee", max_tokens=self.max_tokens)
         given = await answer(self.model, request, ForesightAnswer)
         return Foresight(tuple(ForeseenAct(act.party, act.act, act.obstacle, act.help) for act in given.acts))

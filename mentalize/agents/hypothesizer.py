@@ -96,17 +96,16 @@ class Hypothesizer:
         critique: str = "",
     ) -> tuple[Hypothesis, ...]:
         """Hypotheses of all states, or of one `state`; after a failed reply, with the `critique` it earned."""
+        failed = f"A reply built on earlier hypotheses failed. Look elsewhere:\n{fence('critique', critique)}"
         inputs = HypothesiseInputs(
             memory=remembered(recollection),
             count=self.count,
             types=1 if state else math.ceil(DIVERSITY_TARGET * len(MentalState)),
             focus=f"Every hypothesis is of type {state}." if state else "",
-            critique=f"A reply built on earlier hypotheses failed. Look elsewhere:\n{fence('critique', critique)}"
-            if critique
-            else "",
+            critique=failed if critique else "",
         )
         request = self.framing.about(
-            turn, self.prompt.render(inputs), "hypothesise", max_tokens=self.max_tokens, temperature=0.7
+            turn, self.prompt, inputs, "hypothesise", max_tokens=self.max_tokens, temperature=0.7
         )
         given = await answer(self.model, request, HypothesesAnswer)
         return numbered(given.hypotheses[: self.count], turn, prefix=state[0] if state else "h")

@@ -55,8 +55,7 @@ class Perceiver:
     max_tokens: int = 500
 
     async def __call__(self, turn: Turn) -> Perception:
-        task = self.prompt.render(PerceiveInputs())
-        request = self.framing.about(turn, task, "perceive", max_tokens=self.max_tokens)
+        request = self.framing.about(turn, self.prompt, PerceiveInputs(), "perceive", max_tokens=self.max_tokens)
         return _perception(await answer(self.model, request, PerceptionAnswer), turn)
 
 

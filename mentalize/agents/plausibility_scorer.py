@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from ..llm.choose import choose_calibrated
 from ..llm.model import Model, Request
-from ..prompts.format import transcript
 from ..prompts.prompt import Prompt
 from ..types import RefinedHypothesis, Turn
 from .question import Framing
@@ -49,18 +48,17 @@ class PlausibilityScorer:
         return scored, {item.hypothesis.id: p for item, p in zip(hypotheses, prior, strict=True)}
 
     async def _conditional(self, turn: Turn, hypothesis: str) -> float:
-        task = self.plausible.render(PlausibleInputs(hypothesis))
-        empty = f"{transcript((), longest=1)}\n\n{self.plausible.render(PlausibleInputs(CONTENT_FREE))}"
+        about, empty = self.framing.about, self.framing.without_content
         return await self._yes(
-            self.framing.about(turn, task, "score.plausible", max_tokens=1),
-            self.framing.without_conversation(empty, "score.plausible", max_tokens=1),
+            about(turn, self.plausible, PlausibleInputs(hypothesis), "score.plausible", max_tokens=1),
+            empty(self.plausible, PlausibleInputs(CONTENT_FREE), "score.plausible", max_tokens=1),
         )
 
     async def _prior(self, hypothesis: str) -> float:
-        ask = self.framing.without_conversation
+        alone = self.framing.alone
         return await self._yes(
-            ask(self.usual.render(PlausibleInputs(hypothesis)), "score.usual", max_tokens=1),
-            ask(self.usual.render(PlausibleInputs(CONTENT_FREE)), "score.usual", max_tokens=1),
+            alone(self.usual, PlausibleInputs(hypothesis), "score.usual", max_tokens=1),
+            alone(self.usual, PlausibleInputs(CONTENT_FREE), "score.usual", max_tokens=1),
         )
 
     async def _yes(self, asked: Request, content_free: Request) -> float:

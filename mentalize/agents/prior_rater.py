@@ -48,7 +48,6 @@ class PriorRater:
     async def __call__(self, hypotheses: Sequence[Hypothesis]) -> Mapping[str, float]:
         """P_prior by hypothesis id."""
         listed = fence("hypotheses", "\n".join(f"{item.id}: {item.explanation}" for item in hypotheses))
-        task = self.prompt.render(PriorInputs(hypotheses=listed))
-        request = self.framing.without_conversation(task, "prior", max_tokens=self.max_tokens)
+        request = self.framing.alone(self.prompt, PriorInputs(listed), "prior", max_tokens=self.max_tokens)
         given = await answer(self.model, request, PriorsAnswer)
         return {item.id: RATING_VALUE[item.plausibility] for item in given.priors}

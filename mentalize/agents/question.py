@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from ..llm.model import Request
 from ..prompts.format import bullets, transcript
 from ..prompts.prompt import Prompt
 from ..types import Message, RoleCharter, Turn, system, user
+
+Inputs = TypeVar("Inputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Framing:
     """
 
     preamble: Message
+    prompt: str
+    """The preamble's `id@version#digest`."""
     longest: int = 12_000
     """Characters of conversation that a question shows, the newest first."""
 
@@ -46,27 +52,48 @@ class Framing:
     def full(cls, prompt: Prompt[PreambleInputs], charter: RoleCharter) -> Framing:
         """The framing for a deployment's charter."""
         inputs = PreambleInputs(role=charter.role, duties=bullets(charter.duties), limits=bullets(charter.limits))
-        return cls(preamble=system(prompt.render(inputs)))
+        return cls(preamble=system(prompt.render(inputs)), prompt=prompt.id)
 
     @classmethod
     def brief(cls, prompt: Prompt[BriefPreambleInputs], charter: RoleCharter, *, count: int) -> Framing:
         """The framing for a small model, with its reading instructions for `count` hypotheses."""
         inputs = BriefPreambleInputs(role=charter.role, count=count)
-        return cls(preamble=system(prompt.render(inputs)), longest=SHORT_CONVERSATION)
+        return cls(preamble=system(prompt.render(inputs)), prompt=prompt.id, longest=SHORT_CONVERSATION)
 
-    def about(self, turn: Turn, task: str, purpose: str, *, max_tokens: int, temperature: float = 0.3) -> Request:
+    def about(
+        self,
+        turn: Turn,
+        prompt: Prompt[Inputs],
+        inputs: Inputs,
+        purpose: str,
+        *,
+        max_tokens: int,
+        temperature: float = 0.3,
+    ) -> Request:
         """A question about the conversation."""
-        text = f"{transcript(turn.messages, longest=self.longest)}\n\n{task}"
         return Request(
-            messages=(self.preamble, user(text)), purpose=purpose, max_tokens=max_tokens, temperature=temperature
+            messages=self._messages(turn.messages, prompt.render(inputs)),
+            purpose=purpose,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            prompts=(self.prompt, prompt.id),
         )
 
-    def without_conversation(self, task: str, purpose: str, *, max_tokens: int) -> Request:
-        """A question with no content: for priors. Equal questions have equal answers, so it may be cached."""
+    def without_content(self, prompt: Prompt[Inputs], inputs: Inputs, purpose: str, *, max_tokens: int) -> Request:
+        """The same question about an empty conversation. Equal questions have equal answers, so it may be cached."""
         return Request(
-            messages=(self.preamble, user(task)),
+            messages=self._messages((), prompt.render(inputs)),
             purpose=purpose,
             max_tokens=max_tokens,
             temperature=0.0,
             cacheable=True,
+            prompts=(self.prompt, prompt.id),
         )
+
+    def alone(self, prompt: Prompt[Inputs], inputs: Inputs, purpose: str, *, max_tokens: int) -> Request:
+        """A question that is about no conversation; it may be cached likewise."""
+        empty = self.without_content(prompt, inputs, purpose, max_tokens=max_tokens)
+        return replace(empty, messages=(self.preamble, user(prompt.render(inputs))))
+
+    def _messages(self, conversation: Sequence[Message], task: str) -> tuple[Message, ...]:
+        return self.preamble, user(f"{transcript(conversation, longest=self.longest)}\n\n{task}")

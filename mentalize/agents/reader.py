@@ -70,7 +70,7 @@ class Reader:
 
     async def __call__(self, turn: Turn, recollection: Recollection | None = None) -> Reading:
         inputs = ReadInputs(memory=remembered(recollection), count=self.count)
-        request = self.framing.about(turn, self.prompt.render(inputs), "read", max_tokens=self.max_tokens)
+        request = self.framing.about(turn, self.prompt, inputs, "read", max_tokens=self.max_tokens)
         given = await answer(self.model, request, ReadingAnswer)
         guesses = _different(given.hypotheses)[: self.count]
         own_words = persons_words(turn)

@@ -75,7 +75,7 @@ class Refiner:
             ),
             norms=by_family(norms),
         )
-        request = self.framing.about(turn, self.prompt.render(inputs), "refine", max_tokens=self.max_tokens)
+        request = self.framing.about(turn, self.prompt, inputs, "refine", max_tokens=self.max_tokens)
         given = {item.id: item for item in (await answer(self.model, request, RefinementAnswer)).refined}
         known = {norm.id for norm in norms}
         return tuple(_refined(item, given[item.id], known) for item in hypotheses if item.id in given)

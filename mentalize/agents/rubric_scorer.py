@@ -41,9 +41,7 @@ class RubricScorer:
         return Quality(a1=a1, a2=a2, b1=b1, b2=b2)
 
     async def _yes(self, prompt: Prompt[RubricInputs], turn: Turn, text: str) -> float:
-        asked = self.framing.about(
-            turn, prompt.render(RubricInputs(fence("draft", text))), "score.rubric", max_tokens=1
-        )
-        empty = prompt.render(RubricInputs(fence("draft", _CONTENT_FREE)))
-        content_free = self.framing.without_conversation(empty, "score.rubric", max_tokens=1)
+        drafted, empty = (RubricInputs(fence("draft", shown)) for shown in (text, _CONTENT_FREE))
+        asked = self.framing.about(turn, prompt, drafted, "score.rubric", max_tokens=1)
+        content_free = self.framing.alone(prompt, empty, "score.rubric", max_tokens=1)
         return (await choose_calibrated(self.model, asked, content_free, _YES_NO))["Yes"]

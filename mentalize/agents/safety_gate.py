@@ -64,9 +64,7 @@ class SafetyGate:
             norms=bullets(f"[{norm.id}] {norm.statement}" for norm in hard),
             risk=", ".join(sorted({sign.kind for sign in risk})) or "none",
         )
-        request = self.framing.about(
-            turn, self.prompt.render(inputs), "gate", max_tokens=self.max_tokens, temperature=0.0
-        )
+        request = self.framing.about(turn, self.prompt, inputs, "gate", max_tokens=self.max_tokens, temperature=0.0)
         given = await answer(self.model, request, SafetyAnswer)
         broken = {rule.strip("[] ") for rule in given.broken_rules} & {norm.id for norm in hard}
         gates = {

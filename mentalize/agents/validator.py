@@ -47,9 +47,7 @@ class Validator:
         inputs = ValidateInputs(
             draft=fence("draft", draft.text), understanding=plan.understanding or "none was chosen."
         )
-        request = self.framing.about(
-            turn, self.prompt.render(inputs), "validate", max_tokens=self.max_tokens, temperature=0.0
-        )
+        request = self.framing.about(turn, self.prompt, inputs, "validate", max_tokens=self.max_tokens, temperature=0.0)
         given = await answer(self.model, request, QualityAnswer)
         return Quality(
             a1=RATING_VALUE[given.a1],

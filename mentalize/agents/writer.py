@@ -7,7 +7,7 @@ the tail of the last message, so that the endpoint's prefix cache still hits.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from ..llm.model import Delta, Model, Request
@@ -82,14 +82,22 @@ def _reason(critique: str) -> str:
     return f"An earlier draft failed for this reason:\n{fence('critique', critique)}" if critique else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """Who the assistant is, for a conversation that does not say so."""
+
+    message: Message
+    prompt: str
+    """The `id@version#digest` of the words."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writer:
     """Writes one draft."""
 
     model: Model
-    persona: Message
-    """Who the assistant is, for a conversation that does not say so."""
-    guidance: Callable[[Plan, str], str]
+    persona: Persona
+    guidance: Guidance | BriefGuidance
     max_tokens: int | None = None
     """The longest reply; None leaves it to the caller's own parameters and the model."""
 
@@ -114,14 +122,15 @@ class Writer:
 
     def request(self, turn: Turn, plan: Plan | None, *, critique: str = "") -> Request:
         """The request that writes."""
-        asked = Request(messages=turn.messages, purpose="write", parameters=turn.parameters, max_tokens=self.max_tokens)
+        asked = Request(messages=turn.messages, purpose="write", parameters=turn.parameters)
         if plan is None:
-            return replace(asked, max_tokens=None)
+            return asked
+        asked = replace(asked, max_tokens=self.max_tokens, prompts=(self.guidance.prompt.id,))
         *before, last = turn.messages
         guided = (*before, _with_text(last, _guided(self.guidance(plan, critique))))
         if any(message.role in ("system", "developer") for message in before):
             return replace(asked, messages=guided)
-        return replace(asked, messages=(self.persona, *guided))
+        return replace(asked, messages=(self.persona.message, *guided), prompts=(self.persona.prompt, *asked.prompts))
 
 
 def clean(text: str) -> str:

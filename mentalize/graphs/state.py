@@ -94,13 +94,11 @@ def weighed(state: State) -> Scored:
         return scored
     if reading := state.get("reading"):
         return Scored(reading.hypotheses, reading.priors)
-    refined = state.get("refined")
-    if refined is None:
-        refined = tuple(
-            RefinedHypothesis(hypothesis=item, text=item.explanation, p_cond=item.confidence)
-            for item in state.get("hypotheses") or ()
-        )
-    return Scored(refined, state.get("priors") or {})
+    unrefined = tuple(
+        RefinedHypothesis(hypothesis=item, text=item.explanation, p_cond=item.confidence)
+        for item in state.get("hypotheses") or ()
+    )
+    return Scored(state.get("refined") or unrefined, state.get("priors") or {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import cast
+from dataclasses import dataclass
 
 from ..agents.brief_reader import BriefReader, BriefReadInputs
 from ..agents.chooser import Chooser, PreferInputs
@@ -19,7 +18,7 @@ from ..agents.refiner import RefineInputs, Refiner
 from ..agents.rubric_scorer import RubricInputs, RubricScorer
 from ..agents.safety_gate import GateInputs, SafetyGate
 from ..agents.validator import ValidateInputs, Validator
-from ..agents.writer import BriefGuidance, BriefWriteInputs, Guidance, WriteInputs, Writer
+from ..agents.writer import BriefGuidance, BriefWriteInputs, Guidance, Persona, WriteInputs, Writer
 from ..llm.budget import Budget, BudgetedModel
 from ..llm.model import Model
 from ..llm.traced import Ledger, RoleName, TracedModel
@@ -114,10 +113,6 @@ class Prompts:
             rubric_b2=library.get("rubric_b2", RubricInputs),
         )
 
-    def ids(self) -> tuple[str, ...]:
-        """`name@version#digest` of each, which names the words that a trace's turn was asked with."""
-        return tuple(cast("Prompt[object]", getattr(self, field.name)).id for field in fields(self))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Team:
@@ -152,12 +147,15 @@ def assemble(roles: Roles, prompts: Prompts, charter: RoleCharter, *, hypotheses
     if choosing:
         count = min(hypotheses, BRIEF_HYPOTHESES)
         framing = Framing.brief(prompts.preamble_brief, charter, count=count)
-        persona = prompts.persona_brief.render(BriefPersonaInputs(charter.role))
+        persona = Persona(
+            system(prompts.persona_brief.render(BriefPersonaInputs(charter.role))), prompts.persona_brief.id
+        )
         read = BriefReader(model=reason, framing=framing, prompt=prompts.read_brief)
         guidance = BriefGuidance(prompts.write_brief)
     else:
         framing = Framing.full(prompts.preamble, charter)
-        persona = prompts.persona.render(PreambleInputs(charter.role, bullets(charter.duties), bullets(charter.limits)))
+        inputs = PreambleInputs(charter.role, bullets(charter.duties), bullets(charter.limits))
+        persona = Persona(system(prompts.persona.render(inputs)), prompts.persona.id)
         read = Reader(model=reason, framing=framing, prompt=prompts.read, count=min(hypotheses, BRIEF_HYPOTHESES))
         guidance = Guidance(prompts.write)
     return Team(
@@ -169,7 +167,7 @@ def assemble(roles: Roles, prompts: Prompts, charter: RoleCharter, *, hypotheses
         reader=read,
         writer=Writer(
             model=roles.write,
-            persona=system(persona),
+            persona=persona,
             guidance=guidance,
             max_tokens=SHORT_REPLY if choosing else None,
         ),

@@ -28,7 +28,7 @@ from .weights import default, ensure
 __all__ = ["EmbeddedModel", "resolve_embedded"]
 
 PROMPT_BATCH_TOKENS = 256
-"""Prompt tokens read between two chances to stop: two to three seconds on two cores. A batch of 128 reads 5 % slower."""
+"""Prompt tokens read between two chances to stop: two to three seconds on two cores."""
 
 PREFIX_STORE_MIB = 256
 """Memory for prefixes that left the slot, so that two conversations in turn do not evict each other."""

@@ -67,7 +67,8 @@ class Ledger:
                 cached=completion.cached if completion else False,
                 structured=request.format.mode if isinstance(request.format, JsonFormat) else None,
                 error=error,
-                prompt=request.messages,
+                prompts=request.prompts,
+                messages=request.messages,
                 answer=_answer(completion),
             )
         )
