@@ -13,9 +13,10 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from .agents.intake import Route, intake, language_by_script, route
+from .agents.intake import Route, intake, route
 from .agents.intake import effort as effort_named
-from .agents.quotes import grounded
+from .agents.language import language_of
+from .agents.quotes import quoted
 from .errors import MentalizeError, ModelError, ModelNotFound, ModelRefused
 from .graphs.events import StageFinished, StageStarted, TextDelta
 from .llm.model import Model, Request
@@ -236,11 +237,14 @@ class Mind:
         settings = self.settings
         requested = effort_named(effort) if effort is not None else settings.effort
         turn = intake(messages, at=self._clock(), who=who, country=settings.country, parameters=parameters)
-        risk = _lexicon_signs(turn)
+        risk = await asyncio.to_thread(_lexicon_signs, turn)
         chosen = self._route(turn, requested, risk)
         if chosen.effort is not Effort.NONE:
             await self._ready()
         choosing = self._choosing
+        language = self.settings.language
+        if language is None and (choosing or risk):
+            language = await asyncio.to_thread(language_of, turn.text)
         contract = self._contract(chosen.effort, CONTRACTS[chosen.effort], PATIENCE if choosing else 1)
         ledger, budget = Ledger(time.perf_counter), Budget(contract, time.perf_counter)
         team = assemble(
@@ -271,8 +275,8 @@ class Mind:
             trust_perceived_risk=not choosing,
             risk=() if chosen.effort is Effort.NONE else risk,
             stage_seconds=settings.stage_seconds or contract.seconds,
-            vetted=lambda signs: self._vetted(turn, signs),
-            forms=lambda perception: self._forms(turn, perception),
+            vetted=lambda signs: self._vetted(turn, signs, language),
+            forms=lambda perception: self._forms(turn, perception, language),
             applicable=lambda perception: applicable(self._norms, text=turn.text, perception=perception),
             live=live,
         )
@@ -365,16 +369,14 @@ class Mind:
         self._log(trace)
         return trace
 
-    def _vetted(self, turn: Turn, signs: Sequence[RiskSign]) -> str:
-        language = self.settings.language or language_by_script(turn.text)
+    def _vetted(self, turn: Turn, signs: Sequence[RiskSign], language: str | None) -> str:
         if not signs:
-            return safe_reply(language)
+            return safe_reply(language or language_of(turn.text))
         return vetted_reply(signs, country=turn.country, language=language, referrals=self._referrals)
 
-    def _forms(self, turn: Turn, perception: Perception) -> Sequence[tuple[str, str]]:
-        language = self.settings.language or language_by_script(turn.text)
-        own_cause = perception.cause if grounded(perception.cause, turn.text) else ""
-        return fill_forms(replace(perception, cause=own_cause), language=language, limit=4)
+    def _forms(self, turn: Turn, perception: Perception, language: str | None) -> Sequence[tuple[str, str]]:
+        own_words = replace(perception, cause=quoted(perception.cause, turn.text))
+        return fill_forms(own_words, language=language, limit=4)
 
     def _contract(self, effort: Effort, built_in: Contract, patience: float) -> Contract:
         limits = getattr(self.settings.contract, effort)

@@ -67,13 +67,15 @@ async def test_a_bad_endpoint_is_a_typed_error_that_says_what_to_do(
 
 async def test_half_a_stream_is_a_typed_error_after_what_came(tmp_path: Path) -> None:
     events: list[Event] = []
-    async with (
-        OpenAIServer(Reply(text="one two three four", cut_after=2)) as server,
-        mind(server, tmp_path) as mentalizing,
-    ):
+
+    async def listen(mentalizing: Mind) -> None:
+        async for event in mentalizing.stream(TEXT, effort="none"):
+            events.append(event)
+
+    broken = Reply(text="one two three four", cut_after=2)
+    async with OpenAIServer(broken) as server, mind(server, tmp_path) as mentalizing:
         with pytest.raises(ModelError):
-            async for event in mentalizing.stream(TEXT, effort="none"):
-                events.append(event)
+            await listen(mentalizing)
     assert "".join(event.text for event in events if isinstance(event, TextDelta)).startswith("one")
     assert not any(isinstance(event, Finished) for event in events)
 
@@ -102,14 +104,10 @@ async def test_leaving_a_turn_hangs_up_on_every_call(tmp_path: Path) -> None:
         asked_about_person = "<conversation>" in str(body["messages"])
         return Reply(never=True) if asked_about_person else answering(body)
 
-    async with (
-        OpenAIServer(silent_when_asked_to_think) as server,
-        mind(server, tmp_path, call_seconds=30) as mentalizing,
-    ):
+    async with OpenAIServer(silent_when_asked_to_think) as server, mind(server, tmp_path) as mentalizing:
+        probes = await _probed(server, mentalizing)
         turn = asyncio.create_task(_reply(mentalizing))
-        async with asyncio.timeout(10):
-            while sum("<conversation>" in str(request.body) for request in server.requests) < 3:
-                await asyncio.sleep(0.01)
+        assert await server.received(probes + 3)
         turn.cancel()
         await asyncio.gather(turn, return_exceptions=True)
         assert await server.disconnected(3)

@@ -10,7 +10,22 @@ from ..prompts.prompt import Prompt
 from ..types import Emotion, Perception, Turn
 from .question import Framing
 
-FEELINGS = ("hurt", "angry", "worried", "ashamed", "happy", "grieving", "tired", "calm")
+FEELINGS = {
+    "hurt": "hurt or left out",
+    "angry": "annoyed or angry",
+    "worried": "worried or afraid",
+    "ashamed": "ashamed",
+    "happy": "happy or proud",
+    "grieving": "grieving or missing somebody",
+    "tired": "tired or overwhelmed",
+    "calm": "calm",
+}
+"""Each feeling, and how it is offered."""
+
+UNCLEAR = "unclear"
+SURE = 0.35
+"""Calibrated probability from which a feeling is named; chance is 1/8."""
+
 _LETTERS = tuple("ABCDEFGH")
 _SHORTLISTED = 3
 
@@ -32,7 +47,8 @@ class FeelingScorer:
 
     async def __call__(self, turn: Turn, perception: Perception) -> Perception:
         """`perception` with the chosen emotion; its intensity stays the reader's."""
-        options = " ".join(f"{letter}: {feeling}." for letter, feeling in zip(_LETTERS, FEELINGS, strict=True))
+        offered = zip(_LETTERS, FEELINGS.values(), strict=True)
+        options = " ".join(f"{letter}: {feeling}." for letter, feeling in offered)
         inputs = FeelingInputs(options)
         scores = await choose_calibrated(
             self.model,
@@ -42,4 +58,5 @@ class FeelingScorer:
         )
         ranked = sorted(zip(_LETTERS, FEELINGS, strict=True), key=lambda pair: scores[pair[0]], reverse=True)
         shortlist = tuple(feeling for _, feeling in ranked[:_SHORTLISTED])
-        return replace(perception, emotion=Emotion(shortlist[0], perception.emotion.intensity), shortlist=shortlist)
+        name = shortlist[0] if scores[ranked[0][0]] >= SURE else UNCLEAR
+        return replace(perception, emotion=Emotion(name, perception.emotion.intensity), shortlist=shortlist)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,26 +134,3 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, list):
         return [_encodable(item) for item in cast("list[Any]", value)]
     return value
-
-
-_SCRIPTS = {
-    "CJK": "zh",
-    "HIRAGANA": "ja",
-    "KATAKANA": "ja",
-    "HANGUL": "ko",
-    "ARABIC": "ar",
-    "CYRILLIC": "ru",
-    "DEVANAGARI": "hi",
-    "HEBREW": "he",
-    "GREEK": "el",
-    "THAI": "th",
-}
-
-
-def language_by_script(text: str) -> str | None:
-    """The language (BCP 47) that the script of `text` points to; None for Latin script, which many languages share."""
-    names = [unicodedata.name(character, "").split(" ")[0] for character in text[:400] if character.isalpha()]
-    found = {_SCRIPTS[name] for name in names if name in _SCRIPTS}
-    if "ja" in found:
-        return "ja"
-    return found.pop() if len(found) == 1 else None

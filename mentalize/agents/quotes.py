@@ -21,16 +21,6 @@ def persons_words(turn: Turn) -> str:
     return "\n".join(message.text for message in turn.messages if message.role == "user")
 
 
-def grounded(phrase: str, text: str, *, share: float = 0.6) -> bool:
-    """Whether at least `share` of the longer words of `phrase` occur in `text`, whatever their endings."""
-    stems = [word[:_STEM] for word in re.findall(r"\w+", _plain(phrase)) if len(word) >= _STEM]
-    said = _plain(text)
-    return bool(stems) and sum(stem in said for stem in stems) >= share * len(stems)
-
-
-_STEM = 4
-
-
 def _plain(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text.translate(_MARKS)).casefold()
     return re.sub(r"\s+", " ", folded).strip()
