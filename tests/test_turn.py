@@ -126,6 +126,12 @@ async def test_guided_writing_that_fails_gives_way_to_the_plain_answer(mind: Bui
     assert reply.trace.reply_origin == "plain"
 
 
+async def test_a_stream_that_fails_before_its_first_word_gives_way_too(mind: Build) -> None:
+    model = ScriptedModel({**SCRIPT, "write": [ModelUnavailable("Overloaded."), "A plain answer."]})
+    events = await collect(mind(model).stream(MESSAGE, effort="low"))
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "A plain answer."
+
+
 async def test_a_writer_that_fails_twice_is_a_typed_error(mind: Build) -> None:
     model = ScriptedModel({**SCRIPT, "write": ModelUnavailable("Overloaded.", hint="Try later.")})
     with pytest.raises(ModelError, match="Overloaded"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 _LONGEST = 2_000
@@ -19,6 +20,5 @@ def language_of(text: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # Takes most of a second.
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE)
+    langid: Any = import_module("py3langid.langid")  # Takes most of a second, and has no types.
+    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE)

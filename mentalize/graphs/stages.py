@@ -212,12 +212,13 @@ async def write(state: State, context: TurnContext) -> Update:
     plan = state.get("plan")
     if plan and context.choosing:
         return {"draft": await _offer(state, context, plan, critique, revision)}
-    if context.live and context.effort in SPOKEN and not context.signs(state):
-        return {"draft": await _speak(context, plan)}
+    aloud = context.live and context.effort in SPOKEN and not context.signs(state)
     try:
+        if aloud:
+            return {"draft": await _speak(context, plan)}
         return {"draft": await context.team.writer(context.turn, plan, critique=critique, revision=revision)}
     except ModelError:
-        if plan is None or revision or context.budget.calls_left <= 0:
+        if plan is None or revision or context.spoken or context.budget.calls_left <= 0:
             raise
         return {"draft": replace(await context.team.writer(context.turn, None), origin="plain")}
 
