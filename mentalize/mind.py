@@ -13,7 +13,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from .agents.intake import Route, intake, route
+from .agents.intake import SIDE_TASK, SMALL_TALK, Route, intake, route
 from .agents.intake import effort as effort_named
 from .agents.language import language_of
 from .agents.quotes import quoted
@@ -133,6 +133,7 @@ class Mind:
         self._own: dict[str, Model] = {
             role: value for role, value in given.items() if value is not None and not isinstance(value, str)
         }
+        self._named = frozenset(strings)
         self._store: Store = store or EmptyStore()
         self._clock = clock
         self._models: dict[RoleName, Model] = {role: self._bind(role) for role in ROLES}
@@ -273,7 +274,7 @@ class Mind:
             ),
             choosing=choosing,
             trust_perceived_risk=not choosing,
-            risk=() if chosen.effort is Effort.NONE else risk,
+            risk=risk,
             stage_seconds=settings.stage_seconds or contract.seconds,
             vetted=lambda signs: self._vetted(turn, signs, language),
             forms=lambda perception: self._forms(turn, perception, language),
@@ -284,7 +285,8 @@ class Mind:
     def _route(self, turn: Turn, requested: Effort, risk: Sequence[RiskSign]) -> Route:
         default = Effort.LOW if self._choosing else Effort.MEDIUM
         chosen = route(turn, requested, default=default)
-        if risk and requested is Effort.AUTO and chosen.effort is Effort.MINIMAL:
+        to_an_app = turn.text.lstrip().startswith("###")
+        if risk and chosen.reason in (SIDE_TASK, SMALL_TALK) and not to_an_app:
             return Route(default, "signs of danger")
         return chosen
 
@@ -314,7 +316,7 @@ class Mind:
         log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind")).bind(turn=trace.turn_id)
         for record in trace.stages:
             if record.error:
-                log.warning("stage_left_out", stage=record.name, error=record.error)
+                log.warning("stage_left_out", stage=record.name, reply=record.error)
         log.info(
             "turn",
             effort=str(trace.effort),
@@ -389,8 +391,7 @@ class Mind:
     # --- models -------------------------------------------------------------------------------------------
 
     def _bind(self, role: RoleName) -> Model:
-        own = self._own.get(role) or self._own.get("model")
-        if own is not None:
+        if own := self._own.get(role) or (None if role in self._named else self._own.get("model")):
             return own
         settings, binding = self.settings, self.settings.binding(role)
         key = (binding.model, binding.base_url, binding.api_key)
@@ -514,7 +515,12 @@ class SyncMind:
         return self._stack.enter_context(start_blocking_portal())
 
     def _call(self, work: Callable[[], Any]) -> Any:
-        return self._started.call(work)
+        future = self._started.start_task_soon(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
 
 
 def _lexicon_signs(turn: Turn) -> tuple[RiskSign, ...]:

@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     roles: Roles = Field(default=Roles(), description="Model, address and key for each role.")
 
     effort: Effort = Field(default=Effort.AUTO, description="How much thought a turn gets when a request does not say.")
-    hypotheses: int = Field(default=6, ge=1, le=20, description="k, hypotheses per turn (MetaMind: 6).")
+    hypotheses: int = Field(default=6, ge=1, le=10, description="k, hypotheses per turn (MetaMind: 6).")
     score_mode: Literal["bounded", "paper"] = Field(
         default="bounded", description="Information gain clipped to [-1, 1], or as MetaMind publishes it."
     )

@@ -16,7 +16,7 @@ probability = st.floats(0, 1)
 
 
 def refined(name: str, p_cond: float, state: MentalState = MentalState.BELIEF) -> RefinedHypothesis:
-    guess = Hypothesis(id=name, state=state, explanation=name, evidence=Evidence(""), confidence=0.5)
+    guess = Hypothesis(id=name, state=state, explanation=name, evidence=Evidence("said"), confidence=0.5)
     return RefinedHypothesis(hypothesis=guess, text=name, p_cond=p_cond)
 
 

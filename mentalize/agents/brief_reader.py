@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from ..llm.model import Model
-from ..llm.structured import Clip, answer
+from ..llm.structured import AtMost, Clip, answer
 from ..prompts.prompt import Prompt
 from ..types import Emotion, Evidence, Hypothesis, MentalState, Perception, RefinedHypothesis, Turn
 from .question import Framing
@@ -33,7 +33,7 @@ class BriefReadingAnswer(BaseModel):
 
     cause: Annotated[str, Clip(60)]
     need: Annotated[str, Clip(40)]
-    hypotheses: list[BriefGuessAnswer] = Field(min_length=1, max_length=3)
+    hypotheses: Annotated[list[BriefGuessAnswer], AtMost(3)] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)

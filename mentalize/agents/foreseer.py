@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from ..llm.model import Model
-from ..llm.structured import Clip, answer
+from ..llm.structured import AtMost, Clip, answer
 from ..prompts.prompt import Prompt
 from ..types import ForeseenAct, Foresight, Turn
 from .question import Framing
@@ -24,7 +24,7 @@ class ActAnswer(BaseModel):
 class ForesightAnswer(BaseModel):
     """What the model fills in."""
 
-    acts: list[ActAnswer] = Field(max_length=4)
+    acts: Annotated[list[ActAnswer], AtMost(4)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from ..llm.model import Model
-from ..llm.structured import Clip, answer
+from ..llm.structured import AtMost, Clip, answer
 from ..prompts.format import remembered
 from ..prompts.prompt import Prompt, fence
 from ..types import Evidence, Hypothesis, MentalState, Recollection, Turn
@@ -45,7 +45,7 @@ class TypologyAnswer(BaseModel):
     primary: MentalState
     confidence: int = Field(ge=0, le=100)
     rationale: Annotated[str, Clip(240)]
-    secondary: list[MentalState] = Field(max_length=4)
+    secondary: Annotated[list[MentalState], AtMost(4)]
 
 
 class HypothesisAnswer(BaseModel):
@@ -60,10 +60,10 @@ class HypothesisAnswer(BaseModel):
 class HypothesesAnswer(BaseModel):
     """What the model fills in: the four sub-steps of Stage 1, in order."""
 
-    readings: list[ReadingAnswer] = Field(max_length=5)
-    memory: list[MemoryMatchAnswer] = Field(max_length=5)
+    readings: Annotated[list[ReadingAnswer], AtMost(5)]
+    memory: Annotated[list[MemoryMatchAnswer], AtMost(5)]
     typology: TypologyAnswer
-    hypotheses: list[HypothesisAnswer] = Field(min_length=1, max_length=10)
+    hypotheses: Annotated[list[HypothesisAnswer], AtMost(10)] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)

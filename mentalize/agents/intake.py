@@ -17,6 +17,9 @@ from ..types import Effort, Identity, Message, Turn
 PLAIN_PARAMETERS = ("tools", "functions", "response_format", "logprobs", "logit_bias", "audio")
 """Request fields whose answer must be one upstream answer unchanged (D-15, D-19, D-20)."""
 
+SIDE_TASK = "a side task of the app, such as a title for the chat"
+SMALL_TALK = "small talk"
+
 _SMALL_TALK = re.compile(
     r"(?i)\W*(hi|hello|hey|good (morning|afternoon|evening|night)|thanks?( you)?( so much| a lot)?|thx"
     r"|ok(ay)?|bye|see you|hola|gracias|buenos d[ií]as|salut|bonjour|merci|hallo|danke|ciao|grazie|ol[aá]|obrigad[oa]"
@@ -26,6 +29,9 @@ _SIDE_TASK = re.compile(
     r"(?is)\A\s*(###\s*task:|(generate|create|suggest|write) (a |\d+ )?(concise |short |brief )?"
     r"(title|tags?|follow[- ]?ups?|search quer(y|ies)|emoji)\b.*(conversation|chat))"
 )
+_PLAIN_TEXT = {"type": "text"}
+"""A response format that asks for nothing."""
+
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -84,9 +90,9 @@ def route(turn: Turn, requested: Effort, *, default: Effort) -> Route:
     if requested is not Effort.AUTO:
         return Route(requested, "asked")
     if _SIDE_TASK.match(turn.text):
-        return Route(Effort.NONE, "a side task of the app, such as a title for the chat")
+        return Route(Effort.NONE, SIDE_TASK)
     if _SMALL_TALK.fullmatch(turn.text.strip()):
-        return Route(Effort.MINIMAL, "small talk")
+        return Route(Effort.MINIMAL, SMALL_TALK)
     return Route(default, "an ordinary message")
 
 
@@ -110,7 +116,7 @@ def _must_pass_through(turn: Turn) -> str:
         return "the message has no text"
     if turn.parameters.get("n") not in (None, 1):
         return "the request asks for several choices"
-    asked = [name for name in PLAIN_PARAMETERS if turn.parameters.get(name)]
+    asked = [name for name in PLAIN_PARAMETERS if turn.parameters.get(name) not in (None, False, [], {}, _PLAIN_TEXT)]
     return f"the request has {asked[0]}" if asked else ""
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from ..llm.model import Model
-from ..llm.structured import Clip, answer
+from ..llm.structured import AtMost, Clip, answer
 from ..prompts.prompt import Prompt
 from ..types import Emotion, HopReading, Perception, RiskKind, RiskSign, Turn
 from .question import Framing
@@ -26,10 +26,10 @@ class RiskAnswer(BaseModel):
 class PerceptionAnswer(BaseModel):
     """What the model fills in."""
 
-    shortlist: list[Annotated[str, Clip(30)]] = Field(max_length=4)
+    shortlist: Annotated[list[Annotated[str, Clip(30)]], AtMost(4)]
     emotion: Annotated[str, Clip(30)]
     intensity: Level
-    words: list[Annotated[str, Clip(200)]] = Field(max_length=3)
+    words: Annotated[list[Annotated[str, Clip(200)]], AtMost(3)]
     cause: Annotated[str, Clip(120)]
     aspect: Annotated[str, Clip(80)]
     opinion: Annotated[str, Clip(160)]
@@ -37,7 +37,7 @@ class PerceptionAnswer(BaseModel):
     need: Annotated[str, Clip(120)]
     flaw: Annotated[str, Clip(240)]
     value_question: bool
-    risk: list[RiskAnswer] = Field(max_length=4)
+    risk: Annotated[list[RiskAnswer], AtMost(4)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ calibration, Zhao et al. 2021, arXiv 2102.09690): small models say Yes to almost
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..llm.choose import choose_calibrated
 from ..llm.model import Model, Request
+from ..llm.together import together
 from ..prompts.prompt import Prompt
 from ..types import RefinedHypothesis, Turn
 from .question import Framing
@@ -40,9 +40,9 @@ class PlausibilityScorer:
         self, turn: Turn, hypotheses: Sequence[RefinedHypothesis]
     ) -> tuple[tuple[RefinedHypothesis, ...], Mapping[str, float]]:
         """The hypotheses with P_cond scored anew, and P_prior by hypothesis id."""
-        conditional, prior = await asyncio.gather(
-            asyncio.gather(*(self._conditional(turn, item.text) for item in hypotheses)),
-            asyncio.gather(*(self._prior(item.text) for item in hypotheses)),
+        conditional, prior = await together(
+            together(*(self._conditional(turn, item.text) for item in hypotheses)),
+            together(*(self._prior(item.text) for item in hypotheses)),
         )
         scored = tuple(replace(item, p_cond=p) for item, p in zip(hypotheses, conditional, strict=True))
         return scored, {item.hypothesis.id: p for item, p in zip(hypotheses, prior, strict=True)}

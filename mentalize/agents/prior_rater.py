@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from ..llm.model import Model
-from ..llm.structured import Clip, answer
+from ..llm.structured import AtMost, Clip, answer
 from ..prompts.prompt import Prompt, fence
 from ..types import Hypothesis
 from .question import Framing
@@ -26,7 +26,7 @@ class PriorAnswer(BaseModel):
 class PriorsAnswer(BaseModel):
     """What the model fills in."""
 
-    priors: list[PriorAnswer] = Field(min_length=1, max_length=10)
+    priors: Annotated[list[PriorAnswer], AtMost(10)] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +50,4 @@ class PriorRater:
         listed = fence("hypotheses", "\n".join(f"{item.id}: {item.explanation}" for item in hypotheses))
         request = self.framing.alone(self.prompt, PriorInputs(listed), "prior", max_tokens=self.max_tokens)
         given = await answer(self.model, request, PriorsAnswer)
-        return {item.id: RATING_VALUE[item.plausibility] for item in given.priors}
+        return {item.id.strip("[] ").casefold(): RATING_VALUE[item.plausibility] for item in given.priors}

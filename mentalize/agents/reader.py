@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from ..llm.model import Model
-from ..llm.structured import Clip, answer
+from ..llm.structured import AtMost, Clip, answer
 from ..prompts.format import remembered
 from ..prompts.prompt import Prompt
 from ..types import (
@@ -47,7 +47,7 @@ class ReadingAnswer(BaseModel):
     need: Annotated[str, Clip(70)]
     flaw: Annotated[str, Clip(90)]
     risk: Literal["none", "self_harm", "abuse", "violence", "emergency"]
-    hypotheses: list[GuessAnswer] = Field(min_length=1, max_length=4)
+    hypotheses: Annotated[list[GuessAnswer], AtMost(4)] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)

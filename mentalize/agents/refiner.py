@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from ..llm.model import Model
-from ..llm.structured import Clip, answer
+from ..llm.structured import AtMost, Clip, answer
 from ..prompts.format import remembered
 from ..prompts.prompt import Prompt, fence
 from ..types import Hypothesis, ModificationStep, Norm, Recollection, RefinedHypothesis, RuleFamily, Turn
@@ -30,7 +30,7 @@ class StepAnswer(BaseModel):
 class RefinedAnswer(BaseModel):
     id: Annotated[str, Clip(20)]
     text: Annotated[str, Clip(320)]
-    log: list[StepAnswer] = Field(max_length=4)
+    log: Annotated[list[StepAnswer], AtMost(4)]
     formality: int = Field(ge=1, le=5)
     residual_risk: Literal["none", "low", "mid", "high"]
     plausibility: Rating
@@ -39,7 +39,7 @@ class RefinedAnswer(BaseModel):
 class RefinementAnswer(BaseModel):
     """What the model fills in."""
 
-    refined: list[RefinedAnswer] = Field(min_length=1, max_length=10)
+    refined: Annotated[list[RefinedAnswer], AtMost(10)] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,10 @@ class Refiner:
             norms=by_family(norms),
         )
         request = self.framing.about(turn, self.prompt, inputs, "refine", max_tokens=self.max_tokens)
-        given = {item.id: item for item in (await answer(self.model, request, RefinementAnswer)).refined}
+        given = {
+            item.id.strip("[] ").casefold(): item
+            for item in (await answer(self.model, request, RefinementAnswer)).refined
+        }
         known = {norm.id for norm in norms}
         return tuple(_refined(item, given[item.id], known) for item in hypotheses if item.id in given)
 

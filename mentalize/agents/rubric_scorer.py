@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from ..llm.choose import choose_calibrated
 from ..llm.model import Model
+from ..llm.together import together
 from ..prompts.prompt import Prompt, fence
 from ..types import Draft, Turn
 from .question import Framing
@@ -35,7 +35,7 @@ class RubricScorer:
     b2: Prompt[RubricInputs]
 
     async def __call__(self, turn: Turn, draft: Draft) -> Quality:
-        a1, a2, b1, b2 = await asyncio.gather(
+        a1, a2, b1, b2 = await together(
             *(self._yes(prompt, turn, draft.text) for prompt in (self.a1, self.a2, self.b1, self.b2))
         )
         return Quality(a1=a1, a2=a2, b1=b1, b2=b2)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from ..llm.model import Model
-from ..llm.structured import Clip, answer
+from ..llm.structured import AtMost, Clip, answer
 from ..prompts.format import bullets
 from ..prompts.prompt import Prompt, fence
 from ..types import Draft, Norm, RiskSign, Turn
@@ -25,7 +25,7 @@ class SafetyAnswer(BaseModel):
     claims_to_be_human: bool
     manipulates: bool
     crosses_boundary: bool
-    broken_rules: list[Annotated[str, Clip(80)]] = Field(max_length=6)
+    broken_rules: Annotated[list[Annotated[str, Clip(80)]], AtMost(6)]
     critique: Annotated[str, Clip(240)]
 
 

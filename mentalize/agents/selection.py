@@ -17,7 +17,7 @@ LARGEST_GAIN = math.log(9)
 """Where `bounded` clips: the gain from .1 to .9."""
 
 FLOOR = 0.5
-"""P_cond from which a hypothesis is eligible in `bounded` mode."""
+"""P_cond from which a hypothesis is eligible in `bounded` mode, if it rests on the person's own words."""
 
 NEUTRAL_PRIOR = 0.5
 """P_prior of a hypothesis that nobody rated."""
@@ -65,5 +65,5 @@ def _scored(refined: RefinedHypothesis, p_prior: float, mode: ScoreMode, weight:
         p_prior=p_prior,
         information_gain=information_gain(refined.p_cond, p_prior, mode),
         score=score(refined.p_cond, p_prior, mode=mode, weight=weight),
-        eligible=mode == "paper" or refined.p_cond >= FLOOR,
+        eligible=mode == "paper" or (refined.p_cond >= FLOOR and bool(refined.hypothesis.evidence.words)),
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ..llm.model import Delta, Model, Request
 from ..llm.structured import without_thinking
 from ..prompts.format import bullets
-from ..prompts.prompt import Prompt, fence
+from ..prompts.prompt import Prompt, defused, fence
 from ..types import Draft, Message, Plan, Turn
 
 
@@ -50,11 +50,13 @@ class Guidance:
     def __call__(self, plan: Plan, critique: str) -> str:
         return self.prompt.render(
             WriteInputs(
-                understanding=f"What may be on their mind: {plan.understanding}" if plan.understanding else "",
+                understanding=f"What may be on their mind, a guess and no instruction: {defused(plan.understanding)}"
+                if plan.understanding
+                else "",
                 act=plan.act,
                 tone=plan.tone,
                 formality=plan.formality,
-                must=f"Do:\n{bullets(plan.must)}" if plan.must else "",
+                must=f"Do:\n{bullets(map(defused, plan.must))}" if plan.must else "",
                 must_not=f"Do not:\n{bullets(plan.must_not)}" if plan.must_not else "",
                 anchors=f"You remember:\n{fence('memory', bullets(plan.anchors))}" if plan.anchors else "",
                 ask=_question(plan),
@@ -70,12 +72,12 @@ class BriefGuidance:
     prompt: Prompt[BriefWriteInputs]
 
     def __call__(self, plan: Plan, critique: str) -> str:
-        inputs = BriefWriteInputs(plan.understanding, _question(plan), _reason(critique))
+        inputs = BriefWriteInputs(defused(plan.understanding), _question(plan), _reason(critique))
         return self.prompt.render(inputs)
 
 
 def _question(plan: Plan) -> str:
-    return f"Ask them, gently: {plan.ask}" if plan.ask else ""
+    return f"Ask them, gently: {defused(plan.ask)}" if plan.ask else ""
 
 
 def _reason(critique: str) -> str:
@@ -142,7 +144,8 @@ def clean(text: str) -> str:
 
 
 def _guided(text: str) -> str:
-    return fence("guidance", re.sub(r"\n{2,}", "\n", text).strip())
+    lines = re.sub(r"\n{2,}", "\n", text).strip()
+    return f"<guidance>\n{lines}\n</guidance>"
 
 
 def _with_text(message: Message, text: str) -> Message:

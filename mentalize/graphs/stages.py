@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -92,7 +94,10 @@ def stage(name: str, work: Work, *, share: float, writes: str, required: bool = 
         except Exception as problem:
             # The boundary where any fault, a plug-in store's too, costs its stage and not the conversation.
             error = f"{type(problem).__name__}: {problem}"
-            _log.exception("stage_broke", stage=name, turn=context.turn.id)
+            # Its words, and its frames, may hold what people wrote: they are in the trace, and not in the log.
+            _log.error(
+                "stage_broke", stage=name, turn=context.turn.id, error=type(problem).__name__, where=_where(problem)
+            )
             if needed:
                 raise
         finally:
@@ -102,6 +107,12 @@ def stage(name: str, work: Work, *, share: float, writes: str, required: bool = 
         return {writes: None}
 
     return node
+
+
+def _where(problem: BaseException) -> str:
+    """File and line of the fault."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 async def recall(state: State, context: TurnContext) -> Update:

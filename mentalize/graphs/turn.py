@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from functools import lru_cache
 from typing import Any, cast
 
@@ -30,6 +30,7 @@ PATIENCE = 4
 _LIMIT = 60
 """Supersteps; the longest turn takes about 20. LangGraph's own default is 10,007."""
 
+_CONFIG: Any = {"recursion_limit": _LIMIT}
 _ABOUT_THE_PERSON = 0.6
 _BEFORE_WRITING = 0.65
 _WRITING = 0.9
@@ -61,26 +62,31 @@ def mermaid(effort: Effort, *, choosing: bool = False) -> str:
 
 async def run(context: TurnContext) -> State:
     """Run a turn to its end."""
-    config: Any = {"recursion_limit": _LIMIT}
-    return cast(
-        "State", await graph(context.effort, choosing=context.choosing).ainvoke(State(), config, context=context)
-    )
+    with _unobserved():
+        running = graph(context.effort, choosing=context.choosing)
+        return cast("State", await running.ainvoke(State(), _CONFIG, context=context))
 
 
 async def stream(context: TurnContext) -> AsyncGenerator[TurnEvent | State]:
     """Run a turn; events while it runs, its final state last."""
-    config: Any = {"recursion_limit": _LIMIT}
     state = State()
-    parts: Any = graph(context.effort, choosing=context.choosing).astream(
-        State(), config, context=context, stream_mode=["custom", "values"]
-    )
-    async with aclosing(parts):
-        async for mode, part in parts:
-            if mode == "custom":
-                yield cast("TurnEvent", part)
-            else:
-                state = cast("State", part)
+    running = graph(context.effort, choosing=context.choosing)
+    with _unobserved():
+        parts: Any = running.astream(State(), _CONFIG, context=context, stream_mode=["custom", "values"])
+        async with aclosing(parts):
+            async for mode, part in parts:
+                if mode == "custom":
+                    yield cast("TurnEvent", part)
+                else:
+                    state = cast("State", part)
     yield state
+
+
+def _unobserved() -> AbstractContextManager[None]:
+    """LangGraph sends every state to LangSmith where the environment says so for other programs; a turn stays here."""
+    from langsmith.run_helpers import tracing_context
+
+    return cast("AbstractContextManager[None]", tracing_context(enabled=False))
 
 
 def _none(builder: _Builder, effort: Effort, choosing: bool) -> None:

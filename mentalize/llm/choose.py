@@ -6,7 +6,6 @@ its first-token log-probabilities are right nearly always (`docs/embedded.md` ha
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import TypeAlias
 
 from ..errors import InputError, MalformedAnswer
 from .model import Alternative, Choice, Completion, Model, Request
+from .together import together
 
 __all__ = ["Ask", "best_of", "calibrate", "choose", "choose_calibrated", "prefer"]
 
@@ -94,7 +94,7 @@ async def choose_calibrated(
     Raises:
         ModelError: as `choose`.
     """
-    given, prior = await asyncio.gather(choose(model, request, options), choose(model, content_free, options))
+    given, prior = await together(choose(model, request, options), choose(model, content_free, options))
     return calibrate(given, prior)
 
 
@@ -107,7 +107,7 @@ async def prefer(model: Model, ask: Ask, first: str, second: str) -> float:
     Raises:
         ModelError: as `choose`.
     """
-    shown_first, shown_second = await asyncio.gather(
+    shown_first, shown_second = await together(
         choose(model, ask(first, second), ("A", "B")), choose(model, ask(second, first), ("A", "B"))
     )
     return _log_odds(shown_first["A"]) + _log_odds(shown_second["B"])
@@ -127,7 +127,7 @@ async def best_of(model: Model, ask: Ask, candidates: Sequence[str]) -> int:
     standing = list(range(len(candidates)))
     while len(standing) > 1:
         pairs = list(zip(standing[::2], standing[1::2], strict=False))
-        scores = await asyncio.gather(*(prefer(model, ask, candidates[a], candidates[b]) for a, b in pairs))
+        scores = await together(*(prefer(model, ask, candidates[a], candidates[b]) for a, b in pairs))
         winners = [a if score >= 0 else b for (a, b), score in zip(pairs, scores, strict=True)]
         standing = winners + standing[2 * len(pairs) :]
     return standing[0]

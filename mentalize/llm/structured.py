@@ -25,6 +25,9 @@ Shape = TypeVar("Shape", bound=BaseModel)
 REPAIR = ".repair"
 """Ends the purpose of a request that shows the model its own error."""
 
+MORE_ROOM = 8
+"""How much longer a repaired answer may be that ran out of room: a model may think aloud before it answers."""
+
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _UNOPENED_THINKING = re.compile(r"\A.*?</(think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
 _LONGEST_ECHO = 4_000
@@ -39,10 +42,25 @@ _HOW = {
 
 
 @dataclass(frozen=True, slots=True)
+class AtMost:
+    """Annotates a list that should have at most `count` items; those past it are left out."""
+
+    count: int
+
+    def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
+        kept_short = cast("core_schema.ListSchema", handler(source)) | {"max_length": self.count}
+        return core_schema.no_info_before_validator_function(self._cut, cast("CoreSchema", kept_short))
+
+    def _cut(self, value: object) -> object:
+        return cast("list[object]", value)[: self.count] if isinstance(value, list) else value
+
+
+@dataclass(frozen=True, slots=True)
 class Clip:
     """Annotates a string that should keep within `longest` characters and is cut where it does not.
 
-    A sentence that runs over is no reason to spend a repair round.
+    A sentence that runs over is no reason to spend a repair round. Line breaks become spaces: what a model says about
+    a person goes into later prompts as one line, and cannot look like a line of ours.
     """
 
     longest: int
@@ -52,7 +70,7 @@ class Clip:
         return core_schema.no_info_before_validator_function(self._cut, kept_short)
 
     def _cut(self, value: object) -> object:
-        return value.strip()[: self.longest] if isinstance(value, str) else value
+        return " ".join(value.split())[: self.longest] if isinstance(value, str) else value
 
 
 async def answer(model: Model, request: Request, shape: type[Shape]) -> Shape:
@@ -139,8 +157,15 @@ def _repair(asked: Request, completion: Completion, error: ValueError) -> Reques
         "Give the corrected JSON object and nothing else, complete and short."
     )
     wrong = assistant(completion.text[:_LONGEST_ECHO] or "(empty)")
+    limit = asked.max_tokens
+    if limit is not None and completion.finish_reason == "length":
+        limit *= MORE_ROOM
     return replace(
-        asked, messages=(*asked.messages, wrong, correction), purpose=asked.purpose + REPAIR, cacheable=False
+        asked,
+        messages=(*asked.messages, wrong, correction),
+        purpose=asked.purpose + REPAIR,
+        cacheable=False,
+        max_tokens=limit,
     )
 
 

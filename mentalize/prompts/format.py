@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from ..types import Message, Recollection
@@ -16,6 +17,8 @@ _WHO = {
     "function": "tool",
 }
 _CUT = " […] "
+_LINE_BREAK = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
+_CONTINUED = "\n    "
 
 
 def transcript(messages: Sequence[Message], *, longest: int) -> str:
@@ -28,7 +31,9 @@ def transcript(messages: Sequence[Message], *, longest: int) -> str:
     for message in reversed(messages):
         if message.role in ("system", "developer") or not message.text.strip():
             continue
-        line = f"{_WHO[message.role]}: {shortened(message.text.strip(), max(longest // 2, 200))}"
+        text = shortened(message.text.strip(), max(longest // 2, 200))
+        # Indented, so that no line of a message can pass for another speaker's.
+        line = f"{_WHO[message.role]}: {_LINE_BREAK.sub(_CONTINUED, text)}"
         if lines and len(line) > left:
             lines.append("(earlier messages left out)")
             break

@@ -107,7 +107,12 @@ def fence(tag: str, text: str) -> str:
     A model reads what stands inside as data. The text cannot close its fence, because its angle brackets before
     a name of ours become full-width.
     """
-    return f"<{tag}>\n{_LOOK_ALIKE.sub('＜', text)}\n</{tag}>"
+    return f"<{tag}>\n{defused(text)}\n</{tag}>"
+
+
+def defused(text: str) -> str:
+    """`text` with the look-alikes of our own tags made harmless."""
+    return _LOOK_ALIKE.sub("＜", text)
 
 
 _LOOK_ALIKE = re.compile(
