@@ -17,6 +17,7 @@ from .agents.intake import SIDE_TASK, SMALL_TALK, Route, intake, route
 from .agents.intake import effort as effort_named
 from .agents.language import language_of
 from .agents.quotes import quoted
+from .agents.safety_gate import OFFERS_HELP
 from .errors import MentalizeError, ModelError, ModelNotFound, ModelRefused
 from .graphs.events import StageFinished, StageStarted, TextDelta
 from .llm.model import Model, Request
@@ -29,7 +30,7 @@ from .norms.pack import applicable, load_norms
 from .prompts.library import Library
 from .safety.gates import has_referral
 from .safety.lexicon import find_risk
-from .safety.referral import load_referrals
+from .safety.referral import ReferralTable, help_lines, load_referrals
 from .safety.replies import safe_reply, vetted_reply
 from .settings import Settings
 from .types import (
@@ -38,6 +39,7 @@ from .types import (
     Identity,
     Message,
     Perception,
+    RiskKind,
     RiskSign,
     Store,
     StructuredCounts,
@@ -49,7 +51,7 @@ from .types import (
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
-    from .graphs.state import State, TurnContext
+    from .graphs.state import Attempt, State, TurnContext
     from .graphs.team import Prompts, Roles
 
 Messages = str | Sequence[Mapping[str, Any] | Message]
@@ -190,8 +192,9 @@ class Mind:
                 else:
                     yield part
         reply = self._conclude(context, state)
-        for sentence in [] if context.spoken else sentences_of(reply.text):
-            yield TextDelta(sentence)
+        whole = [reply.text] if context.effort is Effort.NONE else sentences_of(reply.text)
+        for piece in [] if context.spoken else whole:
+            yield TextDelta(piece)
         yield Finished(reply)
 
     async def doctor(self) -> tuple[RoleReport, ...]:
@@ -238,15 +241,15 @@ class Mind:
         settings = self.settings
         requested = effort_named(effort) if effort is not None else settings.effort
         turn = intake(messages, at=self._clock(), who=who, country=settings.country, parameters=parameters)
-        risk = await asyncio.to_thread(_lexicon_signs, turn)
+        risk = await asyncio.to_thread(_lexicon_signs, turn, self._referrals)
         chosen = self._route(turn, requested, risk)
-        if chosen.effort is not Effort.NONE:
-            await self._ready()
         choosing = self._choosing
         language = self.settings.language
         if language is None and (choosing or risk):
             language = await asyncio.to_thread(language_of, turn.text)
         contract = self._contract(chosen.effort, CONTRACTS[chosen.effort], PATIENCE if choosing else 1)
+        if chosen.effort not in (Effort.NONE, Effort.MINIMAL) or choosing:
+            await self._ready(contract.seconds, strict=not risk)
         ledger, budget = Ledger(time.perf_counter), Budget(contract, time.perf_counter)
         team = assemble(
             self._roles.for_turn(ledger, budget),
@@ -273,9 +276,11 @@ class Mind:
                 max_revisions=settings.max_revisions,
             ),
             choosing=choosing,
-            trust_perceived_risk=not choosing,
+            trust_perceived_risk=not self._embedded,
             risk=risk,
             stage_seconds=settings.stage_seconds or contract.seconds,
+            referrals=self._referrals,
+            help_lines=lambda signs: self._help_lines(turn, signs),
             vetted=lambda signs: self._vetted(turn, signs, language),
             forms=lambda perception: self._forms(turn, perception, language),
             applicable=lambda perception: applicable(self._norms, text=turn.text, perception=perception),
@@ -304,7 +309,7 @@ class Mind:
         elif attempt:
             text, origin = attempt.draft.text, attempt.draft.origin
         else:
-            signs = context.signs(state)
+            signs = context.signs(state) or _unnamed_danger(settlement.attempts if settlement else ())
             text, origin = context.vetted(signs), "referral" if signs else "fallback"
         trace = self._trace(context, state, text, origin)
         return Reply(text, trace, {"role": "assistant", "content": text})
@@ -366,7 +371,10 @@ class Mind:
             stages=tuple(context.stages),
             requests=records,
             prompts=tuple(sorted({prompt for record in records for prompt in record.prompts})),
-            failures=tuple(f"{record.name}: {record.error}" for record in context.stages if record.error),
+            failures=(
+                *(f"{record.name}: {record.error}" for record in context.stages if record.error),
+                *context.losses,
+            ),
         )
         self._log(trace)
         return trace
@@ -375,6 +383,9 @@ class Mind:
         if not signs:
             return safe_reply(language or language_of(turn.text))
         return vetted_reply(signs, country=turn.country, language=language, referrals=self._referrals)
+
+    def _help_lines(self, turn: Turn, signs: Sequence[RiskSign]) -> tuple[str, ...]:
+        return help_lines((sign.kind for sign in signs), country=turn.country, table=self._referrals)
 
     def _forms(self, turn: Turn, perception: Perception, language: str | None) -> Sequence[tuple[str, str]]:
         own_words = replace(perception, cause=quoted(perception.cause, turn.text))
@@ -427,23 +438,30 @@ class Mind:
 
     @property
     def _choosing(self) -> bool:
-        if self.settings.choosing == "auto":
-            return self._models["write"].name.split("/")[0] == "embedded"
-        return self.settings.choosing
+        return self._embedded if self.settings.choosing == "auto" else self.settings.choosing
 
-    async def _ready(self) -> None:
-        """Probe endpoints and load weights before the turn's clock starts.
+    @property
+    def _embedded(self) -> bool:
+        return self._models["write"].name.split("/")[0] == "embedded"
 
-        What fails here fails again in its stage, which leaves its part out; only a writer that can never answer is
-        an error at once.
+    async def _ready(self, seconds: float, *, strict: bool) -> None:
+        """Probe endpoints and load weights before the turn's clock starts, for `seconds` at most.
+
+        What fails here fails again in its stage, which leaves its part out. Only a writer that can never answer is
+        an error at once, and that only if `strict`.
         """
         models = list({id(model): model for model in self._models.values()}.values())
-        results = await asyncio.gather(*(model.capabilities() for model in models), return_exceptions=True)
+        asked = [asyncio.create_task(model.capabilities()) for model in models]
+        try:
+            async with asyncio.timeout(seconds):
+                results = await asyncio.gather(*asked, return_exceptions=True)
+        except TimeoutError:
+            return
         for model, result in zip(models, results, strict=True):
             if not isinstance(result, BaseException):
                 continue
             never = isinstance(result, ModelRefused | ModelNotFound) and model is self._models["write"]
-            if never or not isinstance(result, ModelError):
+            if (never and strict) or not isinstance(result, ModelError):
                 raise result
 
     async def _examine(self, role: RoleName) -> RoleReport:
@@ -523,11 +541,17 @@ class SyncMind:
             raise
 
 
-def _lexicon_signs(turn: Turn) -> tuple[RiskSign, ...]:
+def _unnamed_danger(attempts: Sequence[Attempt]) -> tuple[RiskSign, ...]:
+    """A sign for danger that only the judge saw: it names no words, and the vetted text fits any."""
+    withheld = any(not attempt.verdict.gates.get(OFFERS_HELP, True) for attempt in attempts)
+    return (RiskSign(RiskKind.SELF_HARM, "", "perception"),) if withheld else ()
+
+
+def _lexicon_signs(turn: Turn, referrals: ReferralTable) -> tuple[RiskSign, ...]:
     """Signs in the message, and in the last few before it while no reply has named help."""
     found = find_risk(turn.text)
     replies = [message.text for message in turn.messages if message.role == "assistant"]
-    if found or any(has_referral(text, turn.country) for text in replies[-EARLIER_MESSAGES:]):
+    if found or any(has_referral(text, turn.country, referrals) for text in replies[-EARLIER_MESSAGES:]):
         return found
     earlier = [message.text for message in turn.messages[:-1] if message.role == "user"]
     return tuple(sign for text in earlier[-EARLIER_MESSAGES:] for sign in find_risk(text))

@@ -114,10 +114,20 @@ def _must_pass_through(turn: Turn) -> str:
         return f"the conversation ends with the role {last.role}"
     if not turn.text.strip():
         return "the message has no text"
+    named = _unchanged(turn)
+    return f"the request has {named}" if named else ""
+
+
+def must_be_whole(turn: Turn) -> bool:
+    """Whether the answer may hold more than text, such as tool calls, which pieces of text would lose."""
+    return bool(_unchanged(turn))
+
+
+def _unchanged(turn: Turn) -> str:
     if turn.parameters.get("n") not in (None, 1):
-        return "the request asks for several choices"
-    asked = [name for name in PLAIN_PARAMETERS if turn.parameters.get(name) not in (None, False, [], {}, _PLAIN_TEXT)]
-    return f"the request has {asked[0]}" if asked else ""
+        return "n"
+    given = [name for name in PLAIN_PARAMETERS if turn.parameters.get(name) not in (None, False, [], {}, _PLAIN_TEXT)]
+    return given[0] if given else ""
 
 
 def _message(given: Mapping[str, Any] | Message, number: int) -> Message:

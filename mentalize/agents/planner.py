@@ -104,6 +104,8 @@ class Findings:
     recollection: Recollection | None = None
     norms: Sequence[Norm] = ()
     risk: Sequence[RiskSign] = ()
+    help_lines: Sequence[str] = ()
+    """Where help is to be had, for a reply to a message with signs of danger."""
 
 
 def plan(found: Findings) -> Plan:
@@ -115,7 +117,7 @@ def plan(found: Findings) -> Plan:
         tone=_tone(act),
         formality=chosen.formality if chosen else 3,
         understanding=chosen.text if chosen else "",
-        anchors=tuple(hit.text for hit in found.recollection.hits[:ANCHORS]) if found.recollection else (),
+        anchors=_anchors(found.recollection),
         must=_must(found, act),
         must_not=_must_not(found),
         ask=found.perception.flaw if found.perception and act is Act.CLARIFY else "",
@@ -148,14 +150,29 @@ def _tone(act: Act) -> Tone:
     return {Act.PROTECT: Tone.STEADY, Act.CONSOLE: Tone.WARM, Act.CELEBRATE: Tone.BRIGHT}.get(act, Tone.LEVEL)
 
 
+def _anchors(recollection: Recollection | None) -> tuple[str, ...]:
+    """What to lean on: the portrait and memories, never a refuted one, and an unconfirmed one as a guess."""
+    if recollection is None:
+        return ()
+    portrait = [recollection.portrait] if recollection.portrait else []
+    kept = [hit for hit in recollection.hits if hit.status != "refuted"]
+    texts = [hit.text if hit.status == "confirmed" else f"{hit.text} (not confirmed)" for hit in kept]
+    return tuple(portrait + texts)[:ANCHORS]
+
+
 def _must(found: Findings, act: Act) -> tuple[str, ...]:
     """What helps by foresight, the norms that changed the chosen reading, and those that bind without exception."""
     helps = [item.help for item in found.foresight.acts[:1] if item.help] if found.foresight else []
     chosen = found.selection.chosen if found.selection else None
     applied = {step.norm for step in chosen.refined.log} if chosen else set[str]()
-    by_weight = sorted(found.norms, key=lambda norm: norm.id not in applied)
-    rules = [norm.statement for norm in by_weight if norm.hard or norm.id in applied]
-    return tuple((helps if act is not Act.PROTECT else []) + rules)[:_RULES]
+    first_hard = sorted(found.norms, key=lambda norm: not norm.hard)
+    rules = [norm.statement for norm in first_hard if norm.hard or norm.id in applied][:_RULES]
+    if act is Act.PROTECT:
+        return (
+            f"Name where help is to be had, with these numbers and no others: {'; '.join(found.help_lines)}",
+            *rules,
+        )
+    return (*rules, *helps)
 
 
 def _must_not(found: Findings) -> tuple[str, ...]:

@@ -116,6 +116,8 @@ class Writer:
         request = self.request(turn, plan, critique=critique)
         completion = await self.model.complete(replace(request, temperature=temperature) if temperature else request)
         text = completion.text if plan is None else clean(completion.text)
+        if plan and self.max_tokens and completion.finish_reason == "length":
+            text = whole_sentences(text)
         return Draft(text=text, revision=revision, message=completion.message if plan is None else {})
 
     def stream(self, turn: Turn, plan: Plan | None) -> AsyncIterator[Delta]:
@@ -141,6 +143,12 @@ def clean(text: str) -> str:
     if len(bare) > 1 and bare[0] == bare[-1] == '"' and '"' not in bare[1:-1]:
         return bare[1:-1].strip()
     return bare
+
+
+def whole_sentences(text: str) -> str:
+    """`text` up to the end of its last whole sentence; all of it, if there is none."""
+    ends = [match.end() for match in re.finditer(r"[.!?…。！？]+[\"'”’)\]]*", text)]
+    return text[: ends[-1]] if ends else text
 
 
 def _guided(text: str) -> str:

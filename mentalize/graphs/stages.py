@@ -16,12 +16,12 @@ from langgraph.config import get_stream_writer
 from langgraph.runtime import Runtime
 
 from ..agents.brief_reader import BriefReader
+from ..agents.intake import must_be_whole
 from ..agents.planner import Findings
 from ..agents.planner import plan as make_plan
 from ..agents.selection import select as select_hypothesis
 from ..errors import MentalizeError, ModelError, ModelTimeout, StructuredOutputError
 from ..llm.wrapper import closing
-from ..safety.gates import check_reply
 from ..types import (
     Candidate,
     Draft,
@@ -42,6 +42,7 @@ _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.graphs"))
 
 Result = TypeVar("Result")
 Update = dict[str, Any]
+Rescue = Callable[[State, TurnContext], Update | None]
 Work = Callable[[State, TurnContext], Awaitable[Update]]
 Node = Callable[[State, RunnableConfig, Runtime[TurnContext]], Awaitable[Update]]
 
@@ -56,12 +57,14 @@ REVISION_CALLS = 3
 REVISION_DEPTH = 2
 
 
-def stage(name: str, work: Work, *, share: float, writes: str, required: bool = False) -> Node:
+def stage(
+    name: str, work: Work, *, share: float, writes: str, required: bool = False, rescue: Rescue | None = None
+) -> Node:
     """A node that runs `work` within the turn's contract, reports it, and fails open.
 
     `share` is the part of the contract's seconds by which the stage must have ended, so that the stages after it
     still have time. A stage that fails or runs late leaves its key `writes` empty, also of an earlier round's value,
-    and says so in the trace; a `required` one raises while there is no reply to send instead.
+    and says so in the trace; a `required` one raises while there is no reply to send instead, and `rescue` has none.
 
     Raises:
         ModelError: a required stage failed.
@@ -75,35 +78,33 @@ def stage(name: str, work: Work, *, share: float, writes: str, required: bool = 
         seconds = max(0.0, min(context.stage_seconds, share * context.contract.seconds - started))
         settlement = state.get("settlement")
         needed = required and not (settlement and settlement.attempts)
-        error = None
+        error, problem = None, None
         try:
             async with asyncio.timeout(seconds):
                 return {writes: None} | await work(state, context)
         except TimeoutError as late:
             error = f"late: not done after {seconds:.3g} s"
-            if needed:
-                raise ModelTimeout(
-                    f"The stage {name!r} was not done after {seconds:.3g} s.",
-                    hint="Give the turn more seconds (settings `contract`, `stage_seconds`), or a faster model.",
-                ) from late
-        except MentalizeError as problem:
-            error = str(problem)
-            context.structured_failures += isinstance(problem, StructuredOutputError)
-            if needed:
-                raise
-        except Exception as problem:
-            # The boundary where any fault, a plug-in store's too, costs its stage and not the conversation.
-            error = f"{type(problem).__name__}: {problem}"
-            # Its words, and its frames, may hold what people wrote: they are in the trace, and not in the log.
-            _log.error(
-                "stage_broke", stage=name, turn=context.turn.id, error=type(problem).__name__, where=_where(problem)
+            problem = ModelTimeout(
+                f"The stage {name!r} was not done after {seconds:.3g} s.",
+                hint="Give the turn more seconds (settings `contract`, `stage_seconds`), or a faster model.",
             )
-            if needed:
-                raise
+            problem.__cause__ = late
+        except MentalizeError as fault:
+            error, problem = str(fault), fault
+            context.structured_failures += isinstance(fault, StructuredOutputError)
+        except Exception as fault:
+            # The boundary where any fault, a plug-in store's too, costs its stage and not the conversation. Its words
+            # and its frames may hold what people wrote: they are in the trace, and not in the log.
+            error, problem = f"{type(fault).__name__}: {fault}", fault
+            _log.error("stage_broke", stage=name, turn=context.turn.id, error=type(fault).__name__, where=_where(fault))
         finally:
             took = context.ledger.elapsed() - started
             context.stages.append(StageRecord(name=name, started=started, seconds=took, error=error))
             runtime.stream_writer(StageFinished(name, took, error))
+        if instead := rescue(state, context) if rescue else None:
+            return instead
+        if needed:
+            raise problem
         return {writes: None}
 
     return node
@@ -147,7 +148,7 @@ async def hypothesise(state: State, context: TurnContext) -> Update:
         return {"hypotheses": await guess(context.turn, state.get("recollection"), critique=critique)}
     one_each = replace(guess, count=2)
     asked = [one_each(context.turn, state.get("recollection"), state=kind, critique=critique) for kind in MentalState]
-    found = await _all_that_succeed(asked)
+    found = await _all_that_succeed(context, "hypothesise", asked)
     return {"hypotheses": _strongest([item for group in found for item in group], guess.count)}
 
 
@@ -168,7 +169,7 @@ async def refine(state: State, context: TurnContext) -> Update:
 
     if context.effort is not Effort.HIGH:
         return {"refined": await refined(hypotheses)}
-    found = await _all_that_succeed([refined((item,)) for item in hypotheses])
+    found = await _all_that_succeed(context, "refine", [refined((item,)) for item in hypotheses])
     return {"refined": tuple(item for group in found for item in group)}
 
 
@@ -179,7 +180,7 @@ async def rate_priors(state: State, context: TurnContext) -> Update:
         return {}
     if context.effort is not Effort.HIGH:
         return {"priors": await context.team.prior_rater(hypotheses)}
-    found = await _all_that_succeed([context.team.prior_rater((item,)) for item in hypotheses])
+    found = await _all_that_succeed(context, "prior", [context.team.prior_rater((item,)) for item in hypotheses])
     return {"priors": {name: value for group in found for name, value in group.items()}}
 
 
@@ -211,6 +212,7 @@ async def plan(state: State, context: TurnContext) -> Update:
         recollection=state.get("recollection"),
         norms=context.applicable(perceived(state)),
         risk=context.signs(state),
+        help_lines=context.help_lines(context.signs(state)),
     )
     return {"plan": make_plan(findings)}
 
@@ -223,7 +225,8 @@ async def write(state: State, context: TurnContext) -> Update:
     plan = state.get("plan")
     if plan and context.choosing:
         return {"draft": await _offer(state, context, plan, critique, revision)}
-    aloud = context.live and context.effort in SPOKEN and not context.signs(state)
+    whole = must_be_whole(context.turn)
+    aloud = context.live and context.effort in SPOKEN and not whole and (plan is None or not context.signs(state))
     try:
         if aloud:
             return {"draft": await _speak(context, plan)}
@@ -232,6 +235,17 @@ async def write(state: State, context: TurnContext) -> Update:
         if plan is None or revision or context.spoken or context.budget.calls_left <= 0:
             raise
         return {"draft": replace(await context.team.writer(context.turn, None), origin="plain")}
+
+
+def rescue_draft(state: State, context: TurnContext) -> Update | None:
+    """What goes out when writing failed: help on signs of danger, what was already spoken, or a filled form."""
+    signs, perception = context.signs(state), perceived(state)
+    if signs:
+        return {"draft": Draft(text=context.vetted(signs), origin="referral")}
+    if context.spoken:
+        return {"draft": Draft(text="".join(context.spoken).strip(), origin="cut short")}
+    forms = context.forms(perception) if context.choosing and perception else ()
+    return {"draft": Draft(text=forms[0][1], origin=f"form:{forms[0][0]}")} if forms else None
 
 
 async def choose(state: State, context: TurnContext) -> Update:
@@ -281,14 +295,14 @@ def best(attempts: tuple[Attempt, ...]) -> Attempt | None:
 def _verdict(state: State, context: TurnContext, draft: Draft) -> Verdict:
     signs = context.signs(state)
     findings = state.get("findings")
-    gates = dict(check_reply(draft.text, risk=signs, country=context.turn.country))
+    gates = context.gates(draft.text, signs)
     gates |= dict(findings.gates) if findings else _unjudged(state, context, draft)
     quality = state.get("quality")
     failed = [name for name, passed in gates.items() if not passed]
     critique = " ".join(
         part
         for part in (
-            f"It failed these gates: {', '.join(failed)}." if failed else "",
+            f"It failed these checks: {', '.join(failed).replace('_', ' ')}." if failed else "",
             findings.critique if findings else "",
             quality.critique if quality else "",
         )
@@ -345,7 +359,7 @@ async def _offer(state: State, context: TurnContext, plan: Plan, critique: str, 
     write = context.team.writer
     draft = await write(context.turn, plan, critique=critique, revision=revision, temperature=TEMPERATURE)
     offered = [(draft.text, "writer"), *((text, f"form:{name}") for name, text in forms)]
-    sound = {text: origin for text, origin in reversed(offered) if _passes(text, context)}
+    sound = {text: origin for text, origin in reversed(offered) if context.passes(text)}
     if not sound:
         return Draft(text=context.vetted(()), origin="fallback", revision=revision)
     candidates = tuple(Candidate(text, origin) for text, origin in reversed(sound.items()))
@@ -358,17 +372,12 @@ async def _felt(context: TurnContext, perception: Perception) -> Perception:
     return await context.team.feeling_scorer(context.turn, perception)
 
 
-def _passes(text: str, context: TurnContext) -> bool:
-    """Whether a text passes the code's gates where there is no sign of danger."""
-    return all(check_reply(text, risk=(), country=context.turn.country).values())
-
-
 async def _speak(context: TurnContext, plan: Plan | None) -> Draft:
     """Write aloud: without a plan every piece leaves as it comes, else each sentence once it has passed its gates."""
     say = get_stream_writer()
     async with closing(context.team.writer.stream(context.turn, plan)) as deltas:
         async for piece in whole_sentences(deltas) if plan else pieces(deltas):
-            if plan and not _passes(piece, context):
+            if plan and not context.passes("".join(context.spoken) + piece):
                 return Draft(text="".join(context.spoken).strip(), origin="cut short")
             context.spoken.append(piece)
             say(TextDelta(piece))
@@ -376,7 +385,7 @@ async def _speak(context: TurnContext, plan: Plan | None) -> Draft:
     return Draft(text=spoken.strip() if plan else spoken)
 
 
-async def _all_that_succeed(asked: Sequence[Awaitable[Result]]) -> list[Result]:
+async def _all_that_succeed(context: TurnContext, name: str, asked: Sequence[Awaitable[Result]]) -> list[Result]:
     """The results of those that did not fail, in order.
 
     Raises:
@@ -389,6 +398,10 @@ async def _all_that_succeed(asked: Sequence[Awaitable[Result]]) -> list[Result]:
     found = [result for result in results if not isinstance(result, BaseException)]
     if asked and not found:
         raise next(result for result in results if isinstance(result, BaseException))
+    for result in results:
+        if isinstance(result, BaseException):
+            context.losses.append(f"{name}: one of {len(results)} failed: {result}")
+            context.structured_failures += isinstance(result, StructuredOutputError)
     return found
 
 

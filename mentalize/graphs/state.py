@@ -12,6 +12,8 @@ from ..agents.safety_gate import GateFindings
 from ..agents.selection import ScoreMode
 from ..llm.budget import Budget
 from ..llm.traced import Ledger
+from ..safety.gates import check_reply
+from ..safety.referral import ReferralTable
 from ..types import (
     Contract,
     Draft,
@@ -136,6 +138,9 @@ class TurnContext:
     risk: tuple[RiskSign, ...]
     """What the lexicon found."""
     stage_seconds: float
+    referrals: ReferralTable
+    help_lines: Callable[[Sequence[RiskSign]], tuple[str, ...]]
+    """Where help is to be had, as short texts."""
     vetted: Callable[[Sequence[RiskSign]], str]
     """The vetted reply for these signs; for none, one that is safe to any message."""
     forms: Callable[[Perception], Sequence[tuple[str, str]]]
@@ -147,6 +152,8 @@ class TurnContext:
     stages: list[StageRecord] = field(default_factory=list[StageRecord])
     spoken: list[str] = field(default_factory=list[str])
     """What has already left."""
+    losses: list[str] = field(default_factory=list[str])
+    """Parts of stages that failed beside others that did not."""
     structured_failures: int = 0
     """Structured answers that stayed invalid."""
 
@@ -155,3 +162,11 @@ class TurnContext:
         perception = perceived(state)
         noticed = perception.risk if perception and self.trust_perceived_risk else ()
         return self.risk + noticed
+
+    def passes(self, text: str) -> bool:
+        """Whether `text` passes the code's gates where there is no sign of danger."""
+        return all(self.gates(text, ()).values())
+
+    def gates(self, text: str, signs: Sequence[RiskSign]) -> dict[str, bool]:
+        """The code's gates on `text`."""
+        return check_reply(text, risk=signs, country=self.turn.country, referrals=self.referrals)

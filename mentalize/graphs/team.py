@@ -40,7 +40,7 @@ class Roles:
         """The same models, traced and held to one turn's contract."""
 
         def bound(model: Model, role: RoleName) -> Model:
-            return BudgetedModel(TracedModel(model, role, ledger), budget)
+            return BudgetedModel(TracedModel(model, role, ledger), budget, ledger.next_depth)
 
         return Roles(bound(self.reason, "reason"), bound(self.judge, "judge"), bound(self.write, "write"))
 

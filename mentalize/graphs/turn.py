@@ -12,7 +12,7 @@ from langgraph.graph import END, START, StateGraph  # pyright: ignore[reportMiss
 from ..types import Contract, Effort
 from . import stages
 from .events import TurnEvent
-from .stages import Work, stage
+from .stages import Rescue, Work, stage
 from .state import State, TurnContext
 
 CONTRACTS = {
@@ -137,7 +137,16 @@ def _ending(builder: _Builder, effort: Effort, choosing: bool, *, after: tuple[s
     """Plan, write, judge and settle; at `medium` and `high`, with another round if it is worth it."""
     thorough = effort in (Effort.MEDIUM, Effort.HIGH)
     _add(builder, "plan", stages.plan, "plan", share=1.0, after=after)
-    _add(builder, "write", stages.write, "draft", share=_WRITING, required=True, after=("plan",))
+    _add(
+        builder,
+        "write",
+        stages.write,
+        "draft",
+        share=_WRITING,
+        required=True,
+        rescue=stages.rescue_draft,
+        after=("plan",),
+    )
     written = "write"
     if choosing:
         _add(builder, "choose", stages.choose, "choice", share=_WRITING, after=("write",))
@@ -165,10 +174,11 @@ def _add(
     *,
     share: float,
     required: bool = False,
+    rescue: Rescue | None = None,
     after: tuple[str, ...] = (),
 ) -> None:
     """Add a stage that runs once any of the stages `after`, which are of one superstep, has run."""
-    builder.add_node(name, stage(name, work, writes=writes, share=share, required=required))
+    builder.add_node(name, stage(name, work, writes=writes, share=share, required=required, rescue=rescue))
     for before in after:
         builder.add_edge(before, name)
 

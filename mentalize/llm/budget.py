@@ -34,11 +34,11 @@ class Budget:
         """Calls that the contract still allows."""
         return self.contract.calls - self.calls
 
-    def spend(self, request: Request) -> None:
-        """Count a call. Scorings cost time, which is counted, and no call.
+    def spend(self, request: Request, depth: int) -> None:
+        """Count a call at this depth. Scorings cost time, which is counted, and no call.
 
         Raises:
-            BudgetExceeded: there is no call or no time left.
+            BudgetExceeded: there is no call, no depth or no time left.
         """
         if self.seconds_left <= 0:
             raise BudgetExceeded(
@@ -47,6 +47,11 @@ class Budget:
             )
         if isinstance(request.format, Choice):
             return
+        if depth > self.contract.depth:
+            raise BudgetExceeded(
+                f"The turn's depth of {self.contract.depth} is used up before {request.purpose!r}.",
+                hint="Raise the contract's depth or lower the effort.",
+            )
         if self.calls_left <= 0:
             raise BudgetExceeded(
                 f"The turn's {self.contract.calls} calls are spent before {request.purpose!r}.",
@@ -58,14 +63,16 @@ class Budget:
 class BudgetedModel(WrappedModel):
     """Refuses a call that the turn's contract does not cover."""
 
-    def __init__(self, model: Model, budget: Budget) -> None:
+    def __init__(self, model: Model, budget: Budget, depth: Callable[[Request], int]) -> None:
         super().__init__(model)
         self.budget = budget
+        self.depth = depth
+        """How deep a call would be that begins now."""
 
     async def complete(self, request: Request) -> Completion:
-        self.budget.spend(request)
+        self.budget.spend(request, self.depth(request))
         return await self.model.complete(request)
 
     def stream(self, request: Request) -> AsyncIterator[Delta]:
-        self.budget.spend(request)
+        self.budget.spend(request, self.depth(request))
         return self.model.stream(request)

@@ -24,6 +24,7 @@ class Ledger:
     records: list[CallRecord] = field(default_factory=list[CallRecord], init=False)
     _step: int = field(default=-1, init=False)
     _waited_for: int = field(default=0, init=False)
+    _first: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.started = self.clock()
@@ -38,6 +39,13 @@ class Ledger:
         if step != self._step:
             self._step = step
             self._waited_for = self.depth
+            self._first = len(self.records)
+
+    def next_depth(self, request: Request) -> int:
+        """The depth of a call that begins now: after the steps before, and after what its own stage has asked before."""
+        same = request.purpose.removesuffix(REPAIR)
+        before = [record for record in self.records[self._first :] if record.purpose.removesuffix(REPAIR) == same]
+        return 1 + max((record.depth for record in before if not record.scoring), default=self._waited_for)
 
     def elapsed(self) -> float:
         """Seconds since the turn began."""
@@ -48,19 +56,19 @@ class Ledger:
         request: Request,
         role: RoleName,
         model: str,
+        depth: int,
         started: float,
         completion: Completion | None,
         error: str | None,
     ) -> None:
         """Write down one finished request."""
-        chain = 2 if request.purpose.endswith(REPAIR) else 1
         self.records.append(
             CallRecord(
                 purpose=request.purpose,
                 role=role,
                 model=(completion.model if completion else "") or model,
                 scoring=isinstance(request.format, Choice),
-                depth=self._waited_for + chain,
+                depth=depth,
                 started=started,
                 seconds=self.elapsed() - started,
                 usage=completion.usage if completion else Usage(),
@@ -83,7 +91,7 @@ class TracedModel(WrappedModel):
         self.ledger = ledger
 
     async def complete(self, request: Request) -> Completion:
-        started = self.ledger.elapsed()
+        depth, started = self.ledger.next_depth(request), self.ledger.elapsed()
         completion, error = None, None
         try:
             completion = await self.model.complete(request)
@@ -92,10 +100,10 @@ class TracedModel(WrappedModel):
             error = _describe(exception)
             raise
         finally:
-            self.ledger.record(request, self.role, self.name, started, completion, error)
+            self.ledger.record(request, self.role, self.name, depth, started, completion, error)
 
     async def stream(self, request: Request) -> AsyncIterator[Delta]:
-        started = self.ledger.elapsed()
+        depth, started = self.ledger.next_depth(request), self.ledger.elapsed()
         pieces: list[str] = []
         usage, finish, error = Usage(), "", None
         try:
@@ -110,7 +118,7 @@ class TracedModel(WrappedModel):
             raise
         finally:
             completion = Completion(text="".join(pieces), finish_reason=finish, usage=usage)
-            self.ledger.record(request, self.role, self.name, started, completion, error)
+            self.ledger.record(request, self.role, self.name, depth, started, completion, error)
 
 
 def _answer(completion: Completion | None) -> str:

@@ -90,6 +90,15 @@ def referral(kinds: Iterable[RiskKind], *, country: str | None, table: ReferralT
     return Referral(emergency=place.emergency if place else "", lines=lines)
 
 
+def help_lines(
+    kinds: Iterable[RiskKind], *, country: str | None, table: ReferralTable | None = None
+) -> tuple[str, ...]:
+    """The same as short texts, the emergency number first, for a reply to name."""
+    where = referral(kinds, country=country, table=table)
+    emergency = f"the emergency number {where.emergency or 'of where they are'}"
+    return (emergency, *(f"{line.name}: {line.contact}" for line in where.lines))
+
+
 def _lines(place: Country | None, wanted: Iterable[RiskKind]) -> tuple[HelpLine, ...]:
     """The wanted lines of a country, most wanted first, each name once."""
     if place is None:
