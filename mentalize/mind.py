@@ -315,13 +315,10 @@ class Mind:
         return Reply(text, trace, {"role": "assistant", "content": text})
 
     def _log(self, trace: Trace) -> None:
-        """One line for the turn, and one for each stage that left its part out; never what was said."""
+        """One line for the turn; never what was said."""
         import structlog
 
         log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind")).bind(turn=trace.turn_id)
-        for record in trace.stages:
-            if record.error:
-                log.warning("stage_left_out", stage=record.name, reply=record.error)
         log.info(
             "turn",
             effort=str(trace.effort),

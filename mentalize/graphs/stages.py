@@ -93,14 +93,16 @@ def stage(
             error, problem = str(fault), fault
             context.structured_failures += isinstance(fault, StructuredOutputError)
         except Exception as fault:
-            # The boundary where any fault, a plug-in store's too, costs its stage and not the conversation. Its words
-            # and its frames may hold what people wrote: they are in the trace, and not in the log.
+            # The boundary where any fault, a plug-in store's too, costs its stage and not the conversation.
             error, problem = f"{type(fault).__name__}: {fault}", fault
-            _log.error("stage_broke", stage=name, turn=context.turn.id, error=type(fault).__name__, where=_where(fault))
         finally:
             took = context.ledger.elapsed() - started
             context.stages.append(StageRecord(name=name, started=started, seconds=took, error=error))
             runtime.stream_writer(StageFinished(name, took, error))
+        # A fault's words and frames may hold what people wrote: they are in the trace, and not in the log.
+        _log.warning(
+            "stage_left_out", turn=context.turn.id, stage=name, fault=type(problem).__name__, at=_where(problem)
+        )
         if instead := rescue(state, context) if rescue else None:
             return instead
         if needed:

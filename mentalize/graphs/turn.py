@@ -84,9 +84,9 @@ async def stream(context: TurnContext) -> AsyncGenerator[TurnEvent | State]:
 
 def _unobserved() -> AbstractContextManager[None]:
     """LangGraph sends every state to LangSmith where the environment says so for other programs; a turn stays here."""
-    from langsmith.run_helpers import tracing_context
+    from langsmith import run_helpers
 
-    return cast("AbstractContextManager[None]", tracing_context(enabled=False))
+    return cast("Any", run_helpers).tracing_context(enabled=False)
 
 
 def _none(builder: _Builder, effort: Effort, choosing: bool) -> None:

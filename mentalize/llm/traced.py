@@ -42,7 +42,7 @@ class Ledger:
             self._first = len(self.records)
 
     def next_depth(self, request: Request) -> int:
-        """The depth of a call that begins now: after the steps before, and after what its own stage has asked before."""
+        """The depth of a call that begins now: after the steps before, and what its own stage has asked before."""
         same = request.purpose.removesuffix(REPAIR)
         before = [record for record in self.records[self._first :] if record.purpose.removesuffix(REPAIR) == same]
         return 1 + max((record.depth for record in before if not record.scoring), default=self._waited_for)

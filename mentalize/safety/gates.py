@@ -70,7 +70,7 @@ class _Gates:
 def check_reply(
     reply: str, *, risk: Sequence[RiskSign], country: str | None, referrals: ReferralTable | None = None
 ) -> dict[str, bool]:
-    """Each gate by name, and whether the reply passed it. Those on referrals are asked only where there are risk signs."""
+    """Each gate by name, and whether the reply passed it; those on referrals only where there are risk signs."""
     gates = {
         "not_empty": not_empty(reply),
         "no_leak": no_leak(reply),
@@ -128,9 +128,8 @@ def has_referral(reply: str, country: str | None, referrals: ReferralTable | Non
 def no_unknown_number(reply: str, referrals: ReferralTable | None = None) -> bool:
     """Whether every telephone number in the reply is one of the table's: a model invents numbers that look right."""
     table = load_referrals() if referrals is None else referrals
-    written = " ".join(
-        f"{place.emergency} {' '.join(line.contact for line in place.lines)}" for place in table.values()
-    )
+    lines = [line for place in table.values() for line in place.lines]
+    written = " ; ".join([*(place.emergency for place in table.values()), *(line.contact for line in lines)])
     known = {re.sub(r"\D", "", number) for number in _TELEPHONE.findall(written)}
     return all(
         any(digits.endswith(number) or number.endswith(digits) for number in known)
