@@ -115,7 +115,7 @@ class Identity:
 
 
 class Effort(StrEnum):
-    """How much thought a turn gets (DESIGN §2)."""
+    """How much thought a turn gets (docs/concepts.md, Effort)."""
 
     NONE = "none"
     MINIMAL = "minimal"
@@ -428,7 +428,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The validator's and the gates' judgement of a draft (methods §1.1.1)."""
+    """The validator's and the gates' judgement of a draft (arXiv 2505.18943, §3.3)."""
 
     a1: float | None = None
     """Affective alignment."""

@@ -1,4 +1,4 @@
-"""Planner: what the reply is to do, decided in code from what the other stages found (DESIGN §2)."""
+"""Planner: what the reply is to do, decided in code from what the other stages found (docs/concepts.md)."""
 
 from __future__ import annotations
 

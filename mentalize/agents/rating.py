@@ -1,6 +1,6 @@
 """Rating: the words in which a model rates, and what they are worth.
 
-Models choose among five words more reliably than they write numbers; the values are those of DESIGN §2, Scores.
+Models choose among five words more reliably than they write numbers; the values are those of docs/concepts.md, Score.
 """
 
 from __future__ import annotations

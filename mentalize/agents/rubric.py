@@ -1,4 +1,4 @@
-"""The four-part rubric of a draft, and U, which code computes from it (arXiv 2505.18943, §3.3; DESIGN §2)."""
+"""The four-part rubric of a draft, and U, which code computes from it (arXiv 2505.18943, §3.3)."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def weighed(state: State) -> Scored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """The weights and thresholds of DESIGN §2, Scores."""
+    """The weights and thresholds of docs/concepts.md, Score."""
 
     mode: ScoreMode = "bounded"
     plausibility_weight: float = 0.6
@@ -132,7 +132,7 @@ class TurnContext:
     store: Store
     scoring: Scoring
     choosing: bool
-    """Whether the choosing strategy is on (DESIGN §2, Scores)."""
+    """Whether the choosing strategy is on (docs/concepts.md, Score)."""
     trust_perceived_risk: bool
     """Whether the perception call's signs of danger count, beside the lexicon's."""
     risk: tuple[RiskSign, ...]

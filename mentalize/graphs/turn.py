@@ -1,4 +1,4 @@
-"""The turn's graph for each effort (DESIGN §2), and how a turn runs on it."""
+"""The turn's graph for each effort (docs/concepts.md), and how a turn runs on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONTRACTS = {
     Effort.MEDIUM: Contract(calls=16, depth=8, seconds=90.0),
     Effort.HIGH: Contract(calls=52, depth=12, seconds=180.0),
 }
-"""What a turn may cost at most by effort: the table of DESIGN §2, with room for one revision and for repairs."""
+"""What a turn may cost at most by effort: the table of docs/concepts.md, with room for one revision and for repairs."""
 
 PATIENCE = 4
 """How many times longer a turn under the choosing strategy may take: it runs on the person's own processor."""

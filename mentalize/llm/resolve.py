@@ -56,7 +56,7 @@ def resolve(
     `fake` is returned as it is.
 
     Args:
-        model_string: see DESIGN §5.
+        model_string: see the README, A better model.
         api_key: the endpoint's key; else `HOSTED_VLLM_API_KEY`, `LLAMA_CPP_API_KEY`, `OPENAI_COMPATIBLE_API_KEY`, or
             the variable that LiteLLM names for the provider.
         base_url: the endpoint's address; else the variable of the same name ending in `_API_BASE`.
