@@ -275,6 +275,7 @@ class Mind:
                 utility_threshold=settings.utility_threshold,
                 max_revisions=settings.max_revisions,
             ),
+            language=language,
             choosing=choosing,
             trust_perceived_risk=not self._embedded,
             risk=risk,

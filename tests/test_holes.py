@@ -136,6 +136,25 @@ async def test_a_candidate_that_ran_out_of_room_ends_with_a_sentence(tmp_path: P
     assert reply.text == "I hear you."
 
 
+@pytest.mark.parametrize(
+    "written", ["They seem to feel left out.", "Das klingt, als wärst du gern dabei gewesen, oder?"]
+)
+async def test_a_small_models_draft_must_speak_to_the_person_in_their_language(tmp_path: Path, written: str) -> None:
+    reading = {
+        "cause": "x",
+        "need": "y",
+        "hypotheses": [{"type": "Desire", "explanation": "They hope.", "words": "really"}],
+    }
+
+    def model(request: Request) -> Any:
+        if isinstance(request.format, Choice):
+            return dict.fromkeys(request.format.options, 0.5)
+        return reading if request.purpose == "read" else written
+
+    reply = await Mind(model=FunctionModel(model), choosing=True, cache_folder=tmp_path).reply(MESSAGE)
+    assert reply.text != written and reply.trace.reply_origin.startswith("form:")
+
+
 async def test_filled_forms_go_out_when_a_small_model_cannot_write(tmp_path: Path) -> None:
     reading = {
         "cause": "go without me",

@@ -1,4 +1,4 @@
-"""SafetyGate: the model's gate on a draft. Each gate is passed or not; none is a term in a sum (docs/concepts.md, Safety)."""
+"""SafetyGate: the model's gate on a draft. Each gate is passed or not; none is a term in a sum."""
 
 from __future__ import annotations
 

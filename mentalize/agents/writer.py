@@ -145,6 +145,14 @@ def clean(text: str) -> str:
     return bare
 
 
+def speaks_to_them(text: str, message: str) -> bool:
+    """Whether an English reply speaks to the person and not about them, as small models do with their guidance."""
+    return bool(_ABOUT_THEM.search(message)) or not _ABOUT_THEM.search(text)
+
+
+_ABOUT_THEM = re.compile(r"\b(they|them|their|the person)\b", re.IGNORECASE)
+
+
 def whole_sentences(text: str) -> str:
     """`text` up to the end of its last whole sentence; all of it, if there is none."""
     ends = [match.end() for match in re.finditer(r"[.!?…。！？]+[\"'”’)\]]*", text)]

@@ -17,9 +17,11 @@ from langgraph.runtime import Runtime
 
 from ..agents.brief_reader import BriefReader
 from ..agents.intake import must_be_whole
+from ..agents.language import language_of
 from ..agents.planner import Findings
 from ..agents.planner import plan as make_plan
 from ..agents.selection import select as select_hypothesis
+from ..agents.writer import speaks_to_them
 from ..errors import MentalizeError, ModelError, ModelTimeout, StructuredOutputError
 from ..llm.wrapper import closing
 from ..types import (
@@ -360,13 +362,19 @@ async def _offer(state: State, context: TurnContext, plan: Plan, critique: str, 
     forms = list(context.forms(perception))[:FORMS] if perception else []
     write = context.team.writer
     draft = await write(context.turn, plan, critique=critique, revision=revision, temperature=TEMPERATURE)
-    offered = [(draft.text, "writer"), *((text, f"form:{name}") for name, text in forms)]
-    sound = {text: origin for text, origin in reversed(offered) if context.passes(text)}
-    if not sound:
+    offered = [Candidate(draft.text, "writer")] if _fits(draft.text, context) else []
+    offered += [Candidate(text, f"form:{name}") for name, text in forms]
+    candidates = tuple(candidate for candidate in offered if context.passes(candidate.text))
+    if not candidates:
         return Draft(text=context.vetted(()), origin="fallback", revision=revision)
-    candidates = tuple(Candidate(text, origin) for text, origin in reversed(sound.items()))
     first = candidates[0]
     return Draft(text=first.text, origin=first.origin, candidates=candidates, revision=revision)
+
+
+def _fits(text: str, context: TurnContext) -> bool:
+    """Whether a small model's draft speaks the person's language, and to them."""
+    same_language = context.language is None or language_of(text) in (None, context.language)
+    return same_language and speaks_to_them(text, context.turn.text)
 
 
 async def _felt(context: TurnContext, perception: Perception) -> Perception:

@@ -131,6 +131,8 @@ class TurnContext:
     budget: Budget
     store: Store
     scoring: Scoring
+    language: str | None
+    """The person's language (ISO 639-1 or BCP 47), where it is known."""
     choosing: bool
     """Whether the choosing strategy is on (docs/concepts.md, Score)."""
     trust_perceived_risk: bool
