@@ -1,7 +1,7 @@
 """The embedded model's replies with mentalize and without it, side by side, for people to judge.
 
     python bench/embedded.py                       # 40 scenes and 20 near-misses, about 15 minutes on two cores
-    python bench/embedded.py --write docs/embedded-replies.md
+    python bench/embedded.py --write table.md
 
 Answers are kept in a JSONL file as they come, so that an interrupted run goes on where it stopped. There is no judge:
 a judge would have to share neither model nor prompt with the pipeline, and no such model is packaged.
