@@ -101,15 +101,13 @@ def stage(
             took = context.ledger.elapsed() - started
             context.stages.append(StageRecord(name=name, started=started, seconds=took, error=error))
             runtime.stream_writer(StageFinished(name, took, error))
-        # A fault's words and frames may hold what people wrote: they are in the trace, and not in the log.
-        _log.warning(
-            "stage_left_out", turn=context.turn.id, stage=name, fault=type(problem).__name__, at=_where(problem)
-        )
-        if instead := rescue(state, context) if rescue else None:
-            return instead
-        if needed:
+        instead = rescue(state, context) if rescue else None
+        if needed and instead is None:
             raise problem
-        return {writes: None}
+        # A fault's words and frames may hold what people wrote: they are in the trace, and not in the log.
+        fault = type(problem).__name__
+        _log.warning("stage_left_out", turn=context.turn.id, stage=name, fault=fault, at=_where(problem))
+        return instead or {writes: None}
 
     return node
 
