@@ -1,6 +1,7 @@
 """LiteLLM as the way to hosted models, against a loopback server, and how its errors arrive here."""
 
 import asyncio
+import importlib.util
 import logging
 import subprocess
 import sys
