@@ -1,7 +1,6 @@
 """LiteLLM as the way to hosted models, against a loopback server, and how its errors arrive here."""
 
 import asyncio
-import importlib.util
 import logging
 import subprocess
 import sys
@@ -22,9 +21,6 @@ from mentalize.llm.hosted import LiteLLMModel
 from mentalize.llm.model import Capabilities, Choice, JsonFormat, Request, StructuredMode
 from mentalize.types import Usage, user
 from openai_server import OpenAIServer, Reply, obedient
-
-if importlib.util.find_spec("litellm") is None:  # Importing it here would fetch its cost map.
-    pytest.skip("the extra `hosted` is not installed", allow_module_level=True)
 
 # LiteLLM silences these two of pydantic's when it is imported; pytest turns them into errors again.
 pytestmark = [
