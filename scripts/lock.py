@@ -34,7 +34,8 @@ def main() -> None:
     pins = ("pins.in",)
     project = "../pyproject.toml"
     hosted, dev, embedded = "--extra=hosted", "--extra=dev", "--extra=embedded"
-    compile_lock("test", project, hosted, dev, constraints=pins, upgrade=upgrade)
+    stores = ("--extra=postgres", "--extra=multilingual")
+    compile_lock("test", project, hosted, dev, *stores, constraints=pins, upgrade=upgrade)
     compile_lock("run", project, hosted, embedded, constraints=(*pins, "test.lock"), upgrade=upgrade)
     compile_lock("bootstrap", "bootstrap.in", constraints=(*pins, "test.lock"), upgrade=upgrade)
 
