@@ -2,9 +2,16 @@
 
     MentalizeError
     ├── InputError                 the caller's messages or arguments cannot be used
+    │   └── MemoryNotFound         this person has no memory of that id
     ├── SettingsError              a setting is unknown, malformed or contradictory
     ├── PromptError                a prompt file does not fit the code that fills it
     ├── PackError                  a norm pack, charter or lexicon file is malformed
+    ├── StoreError                 what is remembered cannot be read or written
+    │   ├── StoreUnavailable       … the database cannot be reached, is busy, read-only, or its disk is full
+    │   ├── StoreCorrupt           … the database file is damaged or is no database of ours
+    │   ├── StoreTooNew            … a newer version of mentalize has written it
+    │   └── Forgotten              … what this write rests on was deleted meanwhile
+    ├── EmbedderError              an embedder cannot be loaded or gave no vectors
     └── ModelError                 a language model did not give a usable answer
         ├── ModelNotFound          the model string does not resolve
         │   └── WeightsError       … an embedded model's file is missing, incomplete or altered
@@ -18,7 +25,7 @@
         └── BudgetExceeded         the turn's contract leaves no further call
 
 Each message says what happened and what to do next. Errors of other libraries are translated where they
-enter (`mentalize/llm/`), always with `from`, so the original stays in the traceback.
+enter (`mentalize/llm/`, `mentalize/memory/`), always with `from`, so the original stays in the traceback.
 """
 
 from __future__ import annotations
@@ -40,6 +47,10 @@ class InputError(MentalizeError):
     """The caller's messages or arguments cannot be used."""
 
 
+class MemoryNotFound(InputError):
+    """This person has no memory of that id."""
+
+
 class SettingsError(MentalizeError):
     """A setting is unknown, malformed or contradicts another."""
 
@@ -50,6 +61,30 @@ class PromptError(MentalizeError):
 
 class PackError(MentalizeError):
     """A norm pack, charter, lexicon or referral file is malformed."""
+
+
+class StoreError(MentalizeError):
+    """What is remembered cannot be read or written."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached, is busy, read-only, or its disk is full."""
+
+
+class StoreCorrupt(StoreError):
+    """The database file is damaged, or is no database of ours. It was left as it is."""
+
+
+class StoreTooNew(StoreError):
+    """A newer version of mentalize has written this database. It was left as it is."""
+
+
+class Forgotten(StoreError):
+    """What this write rests on was deleted meanwhile; nothing was written."""
+
+
+class EmbedderError(MentalizeError):
+    """An embedder cannot be loaded or gave no vectors."""
 
 
 class ModelError(MentalizeError):

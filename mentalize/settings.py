@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
 import re
 import tomllib
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
+from zoneinfo import ZoneInfo
 
 import platformdirs
 import pydantic_settings
@@ -35,9 +37,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .errors import SettingsError
-from .types import Effort
+from .memory.retention import Curve
+from .types import Effort, MemoryKind, MemoryMode
 
-__all__ = ["Binding", "ContractLimits", "Contracts", "RoleBinding", "Roles", "Settings"]
+__all__ = ["Binding", "ContractLimits", "Contracts", "Fading", "MemorySettings", "RoleBinding", "Roles", "Settings"]
 
 PREFIX = "MENTALIZE_"
 CONFIG_VARIABLE = "MENTALIZE_CONFIG"
@@ -46,6 +49,8 @@ ARGUMENT = "argument"
 
 # Kubernetes gives every container MENTALIZE_SERVICE_HOST, MENTALIZE_PORT_80_TCP, … when a service is named `mentalize`.
 _SERVICE_LINK = re.compile(r"MENTALIZE_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP)\w*)?)")
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 _MISSING = object()
 
@@ -68,6 +73,30 @@ def _split_paths(value: object) -> object:
 
 def _upper(value: object) -> object:
     return value.strip().upper() if isinstance(value, str) else value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("must be an IANA time zone, such as Europe/Dublin") from error
+    return value
+
+
+def _database(value: str) -> str:
+    if not re.match(r"(sqlite|postgres(ql)?)(\+\w+)?://", value):
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    return value
+
+
+def _data_folder() -> Path:
+    return platformdirs.user_data_path("mentalize", appauthor=False)
+
+
+def _beside_database(url: str) -> Path:
+    """The folder of an SQLite file; our own, if the database is no file."""
+    file = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", url)
+    return Path(file[1]).parent if file and file[1] != ":memory:" else _data_folder()
 
 
 def _http(value: str) -> str:
@@ -123,6 +152,81 @@ class Contracts(_Table):
     low: ContractLimits = ContractLimits()
     medium: ContractLimits = ContractLimits()
     high: ContractLimits = ContractLimits()
+
+
+Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
+
+
+class Fading(_Table):
+    """τ: days until an unused memory of strength 1 has faded to 1/e, by kind (docs/memory.md)."""
+
+    fact: Days = Field(default=365, description="Facts.")
+    preference: Days = Field(default=365, description="Preferences.")
+    portrait: Days = Field(default=90, description="Portraits, of a day and overall.")
+    emotion_pattern: Days = Field(default=30, description="Emotions that recur.")
+    feedback: Days = Field(default=30, description="What was wrong with earlier replies.")
+    turn: Days = Field(default=7, description="What was said.")
+    summary: Days = Field(default=7, description="Summaries of events, of a day and overall.")
+    inference: Days = Field(default=3, description="Guesses that nobody confirmed.")
+
+    def by_kind(self) -> dict[MemoryKind, float]:
+        """τ for every kind; what cannot be set never fades."""
+        kinds = {kind: kind.value.removeprefix("day_") for kind in MemoryKind}
+        return {kind: getattr(self, name, math.inf) for kind, name in kinds.items()}
+
+
+class MemorySettings(_Table):
+    """What is kept, where, and how it fades."""
+
+    mode: MemoryMode = Field(
+        default=MemoryMode.ON, description="What a turn does when it does not say: on, read-only or off."
+    )
+    url: Annotated[str, AfterValidator(_database)] | None = Field(
+        default=None,
+        repr=False,
+        description="SQLAlchemy URL of the database, which may hold a password; None: memory.db in your data folder.",
+    )
+    embedder: Annotated[str, Field(min_length=1)] = Field(
+        default="minilm",
+        description="minilm (English), multilingual, sentence-transformers/NAME, or a LiteLLM embedding model.",
+    )
+    index: str | None = Field(
+        default=None, description="Folder of the vector index, or URL of a Chroma server; None: beside the database."
+    )
+    zone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="UTC", description="IANA time zone of people whose own is not known."
+    )
+    curve: Literal["default", "paper"] = Field(
+        default="default", description="e^(−Δt/(τ·S)), or MemoryBank's own e^(−t/S)."
+    )
+    fading: Fading = Field(default=Fading(), description="τ in days by kind.")
+    archive_below: Share = Field(default=0.05, description="Retention under which a memory is archived.")
+    limit: int = Field(default=12, ge=1, le=200, description="Memories that a turn recalls at most.")
+    tokens: int = Field(default=1_200, ge=50, le=100_000, description="Tokens that they may take in a prompt, about.")
+    per_person: int = Field(
+        default=100_000, ge=10, description="Memories of one person that are not archived, at most."
+    )
+    inference_days: Days = Field(default=14, description="Days until an unconfirmed guess lapses.")
+    trace_days: Annotated[float, Field(ge=0, le=36_500)] = Field(
+        default=7, description="Days for which traces are stored; 0 stores none."
+    )
+    idle_seconds: Seconds = Field(
+        default=20, description="Quiet after which summaries and portraits are brought up to date."
+    )
+
+    @property
+    def database_url(self) -> str:
+        """The database in use."""
+        return self.url or f"sqlite:///{_data_folder() / 'memory.db'}"
+
+    @property
+    def index_place(self) -> str:
+        """The folder or address of the index in use."""
+        return self.index or str(_beside_database(self.database_url) / "memory.index")
+
+    def as_curve(self) -> Curve:
+        """How memories fade by these settings."""
+        return Curve(mode=self.curve, tau=self.fading.by_kind(), archive_below=self.archive_below)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +306,8 @@ class Settings(BaseSettings):
         default=None, description="BCP 47 language of vetted texts; None: the language of the message, where known."
     )
 
+    memory: MemorySettings = Field(default=MemorySettings(), description="What is kept, where, and how it fades.")
+
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         default="warning", description="Least severe level that is logged."
     )
@@ -222,7 +328,7 @@ class Settings(BaseSettings):
     _origins: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
 
     _paths: ClassVar[frozenset[str]] = frozenset(
-        {"norm_packs", "prompts", "referrals", "cache_folder", "models_folder", "charter"}
+        {"norm_packs", "prompts", "referrals", "cache_folder", "models_folder", "charter", "memory.url", "memory.index"}
     )
 
     def __init__(self, **values: Any) -> None:
@@ -356,12 +462,18 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def _beside(file: Path, key: str, value: Any) -> Any:
     """Paths in a settings file are relative to that file."""
+    if isinstance(value, dict):
+        return {name: _beside(file, f"{key}.{name}", item) for name, item in cast("dict[str, object]", value).items()}
     if key not in Settings._paths:  # pyright: ignore[reportPrivateUsage]
         return value
     if isinstance(value, list):
         return [_beside(file, key, item) for item in cast("list[object]", value)]
     if not isinstance(value, str) or (key == "charter" and not value.endswith(".toml")):
         return value
+    if "://" in value:
+        scheme, separator, path = value.partition(":///")
+        inside = separator and scheme.startswith("sqlite") and path and not path.startswith(("/", ":", "file:"))
+        return f"{scheme}:///{file.parent.absolute() / path}" if inside else value
     return str(file.parent / Path(value).expanduser())
 
 
@@ -531,7 +643,7 @@ def _meaning(key: str) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = _CREDENTIALS.sub("…@", repr(value))
     return text if len(text) <= 60 else text[:57] + "…"
 
 

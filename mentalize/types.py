@@ -6,15 +6,19 @@ Scores, probabilities and confidences are floats in [0, 1] unless said otherwise
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "CallRecord",
@@ -22,6 +26,7 @@ __all__ = [
     "Contract",
     "Draft",
     "Effort",
+    "Embedder",
     "Emotion",
     "Evidence",
     "ForeseenAct",
@@ -30,7 +35,11 @@ __all__ = [
     "Hypothesis",
     "HypothesisScore",
     "Identity",
+    "Memory",
     "MemoryHit",
+    "MemoryKind",
+    "MemoryMode",
+    "MemoryStatus",
     "MentalState",
     "Message",
     "ModificationStep",
@@ -95,6 +104,10 @@ def assistant(text: str) -> Message:
     return Message(role="assistant", content=text)
 
 
+LONGEST_NAME = 512
+"""Characters of a tenant or user."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Whose turn it is. Without one, nothing is remembered and nothing is recalled."""
@@ -104,13 +117,23 @@ class Identity:
     speaker: str | None = None
     """Who of several people speaks; the user, if not given."""
     session: str | None = None
+    zone: str | None = None
+    """IANA time zone of the person, which decides what their days are; the setting `memory.zone`, if not given."""
+    audience: tuple[str, ...] = ()
+    """Who else is present. What was said before fewer people than are present now is not recalled."""
 
     def __post_init__(self) -> None:
         for name in ("tenant", "user"):
-            if not cast("str", getattr(self, name)).strip():
+            value = cast("str", getattr(self, name))
+            if not value.strip():
                 raise InputError(
                     f"Identity.{name} is empty.",
                     hint="Give a non-empty tenant and user, or who=None for a turn without memory.",
+                )
+            if len(value) > LONGEST_NAME or not value.isprintable():
+                raise InputError(
+                    f"Identity.{name} is longer than {LONGEST_NAME} characters or holds unprintable ones.",
+                    hint="Use a short stable id, such as the key of the person in your own database.",
                 )
 
 
@@ -195,16 +218,93 @@ class RoleCharter:
 # --- memory -----------------------------------------------------------------------------------------------
 
 
+class MemoryKind(StrEnum):
+    """What sort of thing is remembered (docs/memory.md)."""
+
+    TURN = "turn"
+    DAY_SUMMARY = "day_summary"
+    SUMMARY = "summary"
+    DAY_PORTRAIT = "day_portrait"
+    PORTRAIT = "portrait"
+    FACT = "fact"
+    PREFERENCE = "preference"
+    EMOTION_PATTERN = "emotion_pattern"
+    INFERENCE = "inference"
+    FEEDBACK = "feedback"
+    SCENARIO = "scenario"
+    SAFETY_NOTE = "safety_note"
+
+
+class MemoryStatus(StrEnum):
+    """How sure a memory is. What the person said is confirmed; what was guessed is not."""
+
+    UNCONFIRMED = "unconfirmed"
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+
+
+class MemoryMode(StrEnum):
+    """What a turn may do with memory."""
+
+    ON = "on"
+    READ_ONLY = "read-only"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """One thing remembered about, or said with, one person."""
+
+    id: str
+    kind: MemoryKind
+    text: str
+    """In the speaker's own language."""
+    observed_at: datetime
+    """When it was said or happened; aware."""
+    status: MemoryStatus = MemoryStatus.CONFIRMED
+    speaker: str = ""
+    """Who said it: the person's name or id, `assistant`, or empty for what was made from other memories."""
+    session: str = ""
+    quote: str = ""
+    """The person's own words that it rests on, as they occur in its sources."""
+    strength: int = 1
+    """S: 1 at first, one more whenever a reply used it, 20 at most."""
+    importance: float = 0.5
+    """In [0, 1]; computed in code from the text and the kind."""
+    confidence: float | None = None
+    """Of an inference, in [0, 1]."""
+    recorded_at: datetime | None = None
+    """When the store wrote it; set by the store."""
+    last_recalled_at: datetime | None = None
+    """When a reply last used it."""
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+    """When a newer fact took its place."""
+    expires_at: datetime | None = None
+    """When an unconfirmed inference lapses."""
+    superseded_by: str | None = None
+    sources: tuple[str, ...] = ()
+    """Ids of the memories it was made from."""
+    audience: tuple[str, ...] = ()
+    """Who else was present when it was said; empty for the person alone."""
+    pinned: bool = False
+    """Whether it never fades."""
+    archived: bool = False
+    """Whether it has faded: search finds it, and a turn recalls it on a strong cue only."""
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Further plain values by kind, such as `day`, `emotion`, `state`, `content_hash`, `subject`, `role`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryHit:
     """One remembered thing and why it was recalled."""
 
-    id: str
-    kind: str
-    status: str
-    text: str
+    memory: Memory
     score: float
     why: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Each part of the score by name."""
+    reason: str = ""
+    """The same in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,14 +312,52 @@ class Recollection:
     """What memory brings to a turn."""
 
     hits: tuple[MemoryHit, ...] = ()
-    portrait: str = ""
+    """Best first."""
+    neighbours: Mapping[str, tuple[Memory, ...]] = field(default_factory=dict[str, "tuple[Memory, ...]"])
+    """Turns said around a hit, by the hit's id, in the order they were said."""
+    portrait: Memory | None = None
+    """The portrait of the person over all days, with a strategy for replies."""
+    summary: Memory | None = None
+    """What has happened over all days."""
+    tokens: int = 0
+    """About how many tokens all of it takes in a prompt."""
 
 
 class Store(Protocol):
-    """Where memories are kept. Tenant and user come with every call, inside `Identity`."""
+    """Where a turn's memories come from. Tenant and user come with every call, inside `Identity`."""
 
-    async def recall(self, identity: Identity, text: str, *, at: datetime, limit: int) -> Recollection:
+    async def recall(self, who: Identity, text: str, *, at: datetime, limit: int) -> Recollection:
         """The memories of this person that matter to `text`."""
+        ...
+
+
+class Embedder(Protocol):
+    """What makes vectors of texts."""
+
+    @property
+    def name(self) -> str:
+        """Its identity: equal names make comparable vectors, and any change of model or preparation changes it."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a vector."""
+        ...
+
+    async def embed(self, texts: Sequence[str], *, query: bool = False) -> NDArray[np.float32]:
+        """One vector of length 1 for each text, as rows of a matrix of shape (len(texts), dimensions).
+
+        Args:
+            texts: What to embed; long texts are cut.
+            query: Whether they are questions to memory, which some models want marked.
+
+        Raises:
+            EmbedderError: the model cannot be loaded or gave no vectors.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release what it holds."""
         ...
 
 

@@ -2,9 +2,14 @@
 
 import ipaddress
 import os
+import shutil
 import sys
+import uuid
 from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,10 +49,64 @@ def _own_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(folder, str(tmp_path / folder.lower()))
 
 
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """A schema of its own on the PostgreSQL server of POSTGRES_TEST_URL, dropped at the end."""
+    import psycopg
+
+    server = os.environ.get("POSTGRES_TEST_URL", "postgresql://127.0.0.1/test")
+    schema = f"mentalize_{uuid.uuid4().hex}"
+    try:
+        connection = psycopg.connect(server, autocommit=True, connect_timeout=5)
+    except psycopg.OperationalError as error:
+        if os.environ.get("POSTGRES_REQUIRED"):
+            raise
+        pytest.skip(f"no PostgreSQL server: {error}")
+    with connection:
+        connection.execute(f'CREATE SCHEMA "{schema}"'.encode())
+        yield f"{server}?options=-csearch_path%3D{schema}"
+        connection.execute(f'DROP SCHEMA "{schema}" CASCADE'.encode())
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables and nothing in them, to copy: the migrations take a tenth of a second."""
+    from mentalize.memory.store import MemoryStore
+
+    path = tmp_path_factory.mktemp("empty") / "memory.db"
+    store = MemoryStore(f"sqlite:///{path}", clock=lambda: datetime(2026, 5, 1, tzinfo=UTC))
+    store.open()
+    store.close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database; the tests marked `postgres` get one on a server."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    shutil.copy(request.getfixturevalue("empty_database"), tmp_path / "memory.db")
+    return f"sqlite:///{tmp_path}/memory.db"
+
+
 def pytest_deselected(items: list[pytest.Item]) -> None:
     """Count what the default selection leaves out."""
     for item in items:
         _left_out.update(stage for stage in STAGES if item.get_closest_marker(stage))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where tests run in several processes, each tells the first one what it left out."""
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["left_out"] = dict(_left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """All processes leave out the same."""
+    _left_out.clear()
+    _left_out.update(getattr(node, "workeroutput", {}).get("left_out", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

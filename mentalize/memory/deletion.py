@@ -1,0 +1,181 @@
+"""Deletion: of some memories with all that was made from them, or of everything that is known of a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from ..types import Identity
+from .database import Database, batches, insert_or_ignore
+from .fulltext import FullText
+from .person import Person, known, lock, note_deleted, touch
+from .rows import moment
+from .store import Deletion
+from .tables import claims, marks, memories, outbox, people, sources, traces, vectors
+from .tombstones import REMADE, bury
+
+_ERASURE_DUE = "erasure due"
+_LARGE_FILE = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Condemned:
+    """A memory that is to go."""
+
+    number: int
+    id: str
+    kind: str
+    version: int
+    superseded_by: str | None
+
+
+class Eraser:
+    """What makes memories go, for good.
+
+    Args:
+        database: Where they are.
+        fulltext: The lists of their terms.
+        clock: The present moment, for tombstones.
+    """
+
+    def __init__(self, database: Database, fulltext: FullText, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._fulltext = fulltext
+        self._clock = clock
+
+    def forget(self, who: Identity, ids: Sequence[str]) -> Deletion:
+        """See `MemoryStore.forget`."""
+        with self._database.writing() as connection:
+            if (person := known(connection, who)) is None:
+                return Deletion()
+            person = touch(connection, who)
+            condemned = _condemned(connection, person, ids)
+            if not condemned:
+                return Deletion()
+            counts = self._delete(connection, who, person, condemned)
+            insert_or_ignore(connection, marks, name=_ERASURE_DUE, value="")
+        return Deletion(counts, erased=self.erase(thorough=False))
+
+    def forget_all(self, who: Identity) -> Deletion:
+        """See `MemoryStore.forget_all`."""
+        counts: Counter[str] = Counter()
+        with self._database.writing() as connection:
+            if (person := known(connection, who)) is not None:
+                lock(connection, person)
+                counts = self._delete_person(connection, who, person)
+                insert_or_ignore(connection, marks, name=_ERASURE_DUE, value="")
+        return Deletion(counts, erased=self.erase(thorough=True))
+
+    def erase(self, *, thorough: bool) -> bool:
+        """Erase the bytes of what was deleted, if that is still to be done; whether nothing is left of them.
+
+        SQLite overwrites deleted rows at once, but may leave older copies of them in unused parts of pages. They go
+        when the file is written anew; a large one is only where `thorough`, because that takes a second or more.
+        """
+        due = marks.c.name == _ERASURE_DUE
+        with self._database.reading() as connection:
+            if connection.execute(select(marks).where(due)).first() is None:
+                return True
+        rewrite = thorough or self._database.size < _LARGE_FILE
+        if not self._database.erase(rewrite=rewrite) or not rewrite:
+            return False
+        with self._database.writing() as connection:
+            connection.execute(delete(marks).where(due))
+        return True
+
+    # --- parts --------------------------------------------------------------------------------------------
+
+    def _delete(
+        self, connection: Connection, who: Identity, person: Person, condemned: Mapping[str, _Condemned]
+    ) -> Counter[str]:
+        counts = Counter(one.kind for one in condemned.values())
+        own = people.c.number == person.number
+        connection.execute(update(people).where(own).values(forgot=person.version))
+        counts["traces"] = _delete_traces(connection, person, min(one.version for one in condemned.values()))
+        _relink(connection, person, condemned)
+        self._bury(connection, who, [(one.id, one.kind) for one in condemned.values()])
+        for batch in batches(list(condemned.values())):
+            counts["vectors"] += self._delete_rows(connection, person, batch)
+        return +counts
+
+    def _bury(self, connection: Connection, who: Identity, gone: Sequence[tuple[str, str]]) -> None:
+        """Leave tombstones for ids, given with their kinds."""
+        names = [name for name, kind in gone if kind not in REMADE]
+        bury(connection, who, names, moment(self._clock(), "the clock's time"))
+
+    def _delete_rows(self, connection: Connection, person: Person, condemned: Sequence[_Condemned]) -> int:
+        """Delete rows and what hangs on them, and say so in the outbox; how many vectors there were."""
+        names = [one.id for one in condemned]
+        numbers = [one.number for one in condemned]
+        self._fulltext.remove(connection, numbers)
+        own = vectors.c.person == person.number
+        gone = connection.execute(delete(vectors).where(own, vectors.c.memory.in_(numbers))).rowcount
+        connection.execute(delete(memories).where(memories.c.number.in_(numbers)))
+        connection.execute(delete(outbox).where(outbox.c.person == person.number, outbox.c.id.in_(names)))
+        entries = [{"person": person.number, "id": name, "deleted": True} for name in names]
+        connection.execute(insert(outbox), entries)
+        note_deleted(connection, person, names)
+        return gone
+
+    def _delete_person(self, connection: Connection, who: Identity, person: Person) -> Counter[str]:
+        own = memories.c.person == person.number
+        rows = connection.execute(select(memories.c.number, memories.c.id, memories.c.kind).where(own)).all()
+        counts = Counter(str(row.kind) for row in rows)
+        for name, table in (("vectors", vectors), ("traces", traces), ("claims", claims)):
+            counts[name] = connection.scalar(select(func.count()).where(table.c.person == person.number)) or 0
+        self._bury(connection, who, [(row.id, row.kind) for row in rows])
+        self._fulltext.remove(connection, [row.number for row in rows])
+        connection.execute(delete(outbox).where(outbox.c.person == person.number))
+        connection.execute(insert(outbox).values(person=person.number, id="", deleted=True))
+        # Everything else of theirs goes with the person's row.
+        connection.execute(delete(people).where(people.c.number == person.number))
+        return +counts
+
+
+def _condemned(connection: Connection, person: Person, ids: Sequence[str]) -> dict[str, _Condemned]:
+    """These memories and all that was made from them, directly or through others; by id."""
+    found: dict[str, _Condemned] = {}
+    wave = list(dict.fromkeys(ids))
+    while wave:
+        rows: list[_Condemned] = []
+        for batch in batches(wave):
+            query = select(
+                memories.c.number, memories.c.id, memories.c.kind, memories.c.version, memories.c.superseded_by
+            ).where(memories.c.person == person.number, memories.c.id.in_(batch))
+            rows += [_Condemned(*row) for row in connection.execute(query)]
+        found.update((one.id, one) for one in rows)
+        wave = [name for name in _made_from(connection, person, [one.id for one in rows]) if name not in found]
+    return found
+
+
+def _made_from(connection: Connection, person: Person, ids: Sequence[str]) -> list[str]:
+    made: list[str] = []
+    for batch in batches(ids):
+        query = (
+            select(memories.c.id)
+            .join(sources, (sources.c.person == memories.c.person) & (sources.c.memory == memories.c.number))
+            .where(sources.c.person == person.number, sources.c.source.in_(batch))
+        )
+        made += connection.scalars(query)
+    return list(dict.fromkeys(made))
+
+
+def _delete_traces(connection: Connection, person: Person, since: int) -> int:
+    """Delete every trace that was written after the oldest of the deleted memories was: it may quote it."""
+    own = traces.c.person == person.number
+    return connection.execute(delete(traces).where(own, traces.c.version >= since)).rowcount
+
+
+def _relink(connection: Connection, person: Person, condemned: Mapping[str, _Condemned]) -> None:
+    """What a deleted memory had superseded is superseded by its successor, or is current again if it has none."""
+    for one in condemned.values():
+        heir = one.superseded_by
+        while heir is not None and heir in condemned:
+            heir = condemned[heir].superseded_by
+        values = {"superseded_by": heir} if heir else {"superseded_by": None, "valid_until": None}
+        chosen = (memories.c.person == person.number, memories.c.superseded_by == one.id)
+        connection.execute(update(memories).where(*chosen).values(values))

@@ -1,0 +1,146 @@
+"""A memory as a row: checked and made storable on its way in, and made a `Memory` again on its way out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from sqlalchemy import Row
+
+from ..errors import InputError
+from ..types import LONGEST_NAME, Memory, MemoryKind, MemoryStatus
+from .retention import STRONGEST
+
+LONGEST_TEXT = 1_048_576
+"""Characters of a memory's text."""
+
+_NAMES = ("id", "session", "superseded_by")
+_TEXTS = ("text", "quote", "speaker")
+_MOMENTS = ("observed_at", "recorded_at", "last_recalled_at", "valid_from", "valid_until", "expires_at")
+_SHARES = ("importance", "confidence")
+_COLUMNS = tuple(field.name for field in fields(Memory))
+
+
+def storable(memory: Memory) -> Memory:
+    """The same memory as it will be read again: moments in UTC, and no characters that databases cannot hold.
+
+    Raises:
+        InputError: a part is of the wrong kind, out of its range, or too long.
+    """
+    try:
+        return _storable(memory)
+    except InputError as error:
+        raise InputError(f"Memory {memory.id[:80]!r}: {error.message}", hint=error.hint) from error
+
+
+def _storable(memory: Memory) -> Memory:
+    changes: dict[str, Any] = {name: _checked_name(name, getattr(memory, name)) for name in _NAMES}
+    changes |= {name: clean(getattr(memory, name), name) for name in _TEXTS}
+    changes |= {name: _utc(name, getattr(memory, name)) for name in _MOMENTS}
+    changes |= {name: _share(name, getattr(memory, name)) for name in _SHARES}
+    changes["kind"] = _member(MemoryKind, "kind", memory.kind)
+    changes["status"] = _member(MemoryStatus, "status", memory.status)
+    changes["sources"] = tuple(dict.fromkeys(cast("str", _checked_name("sources", name)) for name in memory.sources))
+    changes["audience"] = tuple(clean(name, "audience") for name in memory.audience)
+    changes["details"] = _plain(memory.details)
+    if not changes["id"]:
+        raise InputError("the id is empty.", hint="Give every memory an id of its own.")
+    if len(changes["text"]) > LONGEST_TEXT:
+        raise InputError(
+            f"the text has {len(changes['text']):,} characters; {LONGEST_TEXT:,} is the most.",
+            hint="Split it into several memories.",
+        )
+    if not 1 <= memory.strength <= STRONGEST:
+        raise InputError(f"strength {memory.strength} is not between 1 and {STRONGEST}.")
+    return replace(memory, **changes)
+
+
+def clean(value: Any, name: str) -> str:
+    """Text without NUL, which PostgreSQL cannot hold, and without halves of surrogate pairs, which no database can."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} is not a text.")
+    whole = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return whole.replace("\x00", "\ufffd")
+
+
+def columns(memory: Memory) -> dict[str, Any]:
+    """The row of a storable memory, as far as the memory itself decides it."""
+    values = {name: getattr(memory, name) for name in _COLUMNS}
+    return values | {
+        "kind": memory.kind.value,
+        "status": memory.status.value,
+        "sources": list(memory.sources),
+        "audience": list(memory.audience),
+        "details": dict(memory.details),
+    }
+
+
+def memory_of(row: Row[*tuple[Any, ...]]) -> Memory:
+    """The memory of a whole row of `memories`."""
+    parts: dict[str, Any] = {name: getattr(row, name) for name in _COLUMNS}
+    parts["kind"] = MemoryKind(parts["kind"])
+    parts["status"] = MemoryStatus(parts["status"])
+    parts["sources"] = tuple(parts["sources"])
+    parts["audience"] = tuple(parts["audience"])
+    return Memory(**parts)
+
+
+def memories_of(rows: Iterable[Row[*tuple[Any, ...]]]) -> tuple[Memory, ...]:
+    """The memories of whole rows, in their order."""
+    return tuple(memory_of(row) for row in rows)
+
+
+def moment(value: datetime, name: str) -> datetime:
+    """An aware moment in UTC; InputError for a naive one."""
+    if value.utcoffset() is None:
+        raise InputError(f"{name} has no time zone.", hint="Give an aware moment, such as datetime.now(UTC).")
+    return value.astimezone(UTC)
+
+
+def _utc(name: str, value: datetime | None) -> datetime | None:
+    return None if value is None else moment(value, name)
+
+
+def _checked_name(name: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    if len(value) > LONGEST_NAME or clean(value, name) != value:
+        raise InputError(f"{name} is longer than {LONGEST_NAME} characters or holds NUL or half a character.")
+    return value
+
+
+def _share(name: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if not (math.isfinite(value) and 0 <= value <= 1):
+        raise InputError(f"{name} {value} is not between 0 and 1.")
+    return float(value)
+
+
+def _member(kind: Any, name: str, value: str) -> Any:
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise InputError(f"{name} {value!r} is none of {', '.join(kind)}.") from error
+
+
+def _plain(details: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        written = json.dumps(dict(details), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"details hold something that is not plain ({error}).", hint="Use what JSON knows.") from error
+    return _cleaned(json.loads(written))
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value, "details")
+    if isinstance(value, list):
+        return [_cleaned(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {clean(key, "details"): _cleaned(item) for key, item in cast("dict[str, Any]", value).items()}
+    return value
