@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ SPEEDUP = 7.0
 SPEEDUP_AT = 0.2
 OWN_TIME = 0.015
 """Seconds that a `medium` turn should take when the models take none."""
+REMEMBERED = 1_000
+"""Memories of the person in the turns that are measured with memory."""
 
 
 # --- the server -------------------------------------------------------------------------------------------
@@ -166,11 +169,20 @@ class Sample:
     cpu: float
 
 
-async def timed(name: str, per_call: float, turns: int, once: Callable[[], Awaitable[tuple[int, int]]]) -> Row:
-    """`once` runs a turn and returns its calls and depth; the first run only warms up."""
+async def timed(
+    name: str,
+    per_call: float,
+    turns: int,
+    once: Callable[[], Awaitable[tuple[int, int]]],
+    *,
+    after: Callable[[], Awaitable[object]] | None = None,
+) -> Row:
+    """`once` runs a turn and returns its calls and depth; the first run only warms up. `after` is not measured."""
     await once()
     samples: list[Sample] = []
     for _ in range(turns):
+        if after is not None:
+            await after()
         began, cpu = time.perf_counter(), time.process_time()
         calls, depth = await once()
         samples.append(Sample(calls, depth, time.perf_counter() - began, time.process_time() - cpu))
@@ -229,6 +241,48 @@ async def efforts(base_url: str, per_call: float, turns: Callable[[str], int]) -
             await mind.close()
 
 
+async def with_memory(base_url: str, turns: int) -> list[Row]:
+    """`medium` turns of a person of whom `REMEMBERED` things are known, and the same turns with memory off.
+
+    Each turn recalls, writes down what was said, and stores its trace; what is thought about afterwards is let finish
+    between turns, and not counted.
+    """
+    from mentalize import Identity, Mind, Settings
+    from mentalize.types import Memory, MemoryKind
+
+    who = Identity("bench", "ana")
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(
+            model="openai_compatible/scripted",
+            base_url=base_url,
+            hypotheses=HYPOTHESES,
+            cache_folder=Path(folder),
+            memory={"url": f"sqlite:///{folder}/memory.db", "embedder": "minilm", "idle_seconds": 3_600},
+        )
+        mind = Mind(settings)
+        known = [
+            Memory(id=str(n), kind=MemoryKind.TURN, text=words(16, n), observed_at=datetime.now(UTC))
+            for n in range(REMEMBERED)
+        ]
+
+        async def once(mode: str) -> tuple[int, int]:
+            message = {"role": "user", "content": MESSAGE}
+            trace = (await mind.reply([message], who, effort="medium", memory=mode)).trace
+            if trace.failures:
+                raise RuntimeError(f"A turn with memory {mode} left something out: {'; '.join(trace.failures)}")
+            return trace.calls, trace.depth
+
+        try:
+            await mind.memory.add(who, known)
+            await mind.memory.settle()
+            return [
+                await timed(f"medium, memory {mode}", 0, turns, lambda mode=mode: once(mode), after=mind.settle)
+                for mode in ("off", "read-only", "on")
+            ]
+        finally:
+            await mind.close()
+
+
 async def measure(times: tuple[float, ...], *, quick: bool) -> list[Row]:
     rows: list[Row] = []
     for per_call in times:
@@ -241,6 +295,8 @@ async def measure(times: tuple[float, ...], *, quick: bool) -> list[Row]:
         with server(per_call) as base_url:
             rows += await efforts(base_url, per_call, turns)
             rows.append(await replay(base_url, per_call, 1 if quick and per_call else 3))
+            if per_call == 0:
+                rows += await with_memory(base_url, 10 if quick else 40)
     return rows
 
 
@@ -286,6 +342,11 @@ def show(rows: list[Row]) -> None:
         console.print(
             f"The pipeline's own time per medium turn, on one core: median {own.median * 1000:.1f} ms,"
             f" p95 {own.p95 * 1000:.1f} ms (target: {OWN_TIME * 1000:.0f} ms; n = {own.turns})."
+        )
+        off, on = (find(rows, f"medium, memory {mode}", 0) for mode in ("off", "on"))
+        console.print(
+            f"Memory adds {(on.median - off.median) * 1000:.1f} ms to a turn of a person of whom {REMEMBERED:,} things"
+            f" are known (embedding included; n = {on.turns})."
         )
 
 

@@ -3,64 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, aclosing
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
+from .agents.danger import signs_in
 from .agents.intake import SIDE_TASK, SMALL_TALK, Route, intake, route
 from .agents.intake import effort as effort_named
 from .agents.language import language_of
 from .agents.quotes import quoted
-from .agents.safety_gate import OFFERS_HELP
-from .errors import MentalizeError, ModelError, ModelNotFound, ModelRefused
+from .errors import EmbedderError, InputError, MentalizeError, ModelError, ModelNotFound, ModelRefused, StoreError
 from .graphs.events import StageFinished, StageStarted, TextDelta
-from .llm.model import Model, Request
+from .llm.examination import RoleReport, examine
+from .llm.model import Model
 from .llm.resolve import resolve
-from .llm.structured import REPAIR
-from .memory.empty import EmptyStore
 from .norms.charter import load_charter
 from .norms.forms import fill_forms
 from .norms.pack import applicable, load_norms
+from .portal import SyncMind
 from .prompts.library import Library
-from .safety.gates import has_referral
-from .safety.lexicon import find_risk
-from .safety.referral import ReferralTable, help_lines, load_referrals
+from .safety.referral import help_lines, load_referrals
 from .safety.replies import safe_reply, vetted_reply
 from .settings import Settings
 from .types import (
     Contract,
     Effort,
     Identity,
+    MemoryMode,
     Message,
     Perception,
-    RiskKind,
     RiskSign,
     Store,
-    StructuredCounts,
     Trace,
     Turn,
-    user,
 )
 
 if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
-
-    from .graphs.state import Attempt, State, TurnContext
+    from .graphs.background import Background
+    from .graphs.state import State, TurnContext
     from .graphs.team import Prompts, Roles
+    from .graphs.turn_memory import TurnMemory
+    from .memory.memories import Memories
 
 Messages = str | Sequence[Mapping[str, Any] | Message]
 RoleName = Literal["reason", "judge", "write"]
 ROLES: tuple[RoleName, ...] = ("reason", "judge", "write")
-Result = TypeVar("Result")
 
-EARLIER_MESSAGES = 2
-"""How many of the person's earlier messages still count as signs of danger while no reply has named help."""
+RECORD_SECONDS = 5.0
+"""What writing down a turn may take before the reply goes out without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +79,6 @@ class Finished:
 Event = StageStarted | StageFinished | TextDelta | Finished
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleReport:
-    """What `doctor` finds out about a role."""
-
-    role: RoleName
-    model: str
-    ok: bool
-    structured: str = ""
-    logprobs: bool = False
-    seconds: float = 0.0
-    """Of one short call."""
-    error: str = ""
-
-
 class Mind:
     """A chat model that mentalizes.
 
@@ -107,7 +89,8 @@ class Mind:
         settings: Everything that can be set; read from the environment and the settings file if not given.
         model: The model for every role, as a model string or a `Model` of your own.
         reason, judge, write: The model for one role, likewise.
-        store: Where memories are kept; nothing is remembered if not given.
+        store: Where memories are kept, such as `Memories`, which stays yours to close; what the setting `memory`
+            says, if not given. Nothing is read or written for a turn without an identity.
         clock: The present moment, aware.
         overrides: Single settings, such as `effort="low"`.
 
@@ -136,8 +119,9 @@ class Mind:
             role: value for role, value in given.items() if value is not None and not isinstance(value, str)
         }
         self._named = frozenset(strings)
-        self._store: Store = store or EmptyStore()
+        self._store = store
         self._clock = clock
+        self._writing: set[asyncio.Task[None]] = set()
         self._models: dict[RoleName, Model] = {role: self._bind(role) for role in ROLES}
         self._charter = load_charter(self.settings.charter)
         self._norms = load_norms(*self.settings.norm_packs)
@@ -145,30 +129,40 @@ class Mind:
         self._library = Library(self.settings.prompts)
 
     async def reply(
-        self, messages: Messages, who: Identity | None = None, effort: Effort | str | None = None, **parameters: Any
+        self,
+        messages: Messages,
+        who: Identity | None = None,
+        effort: Effort | str | None = None,
+        memory: MemoryMode | str | None = None,
+        **parameters: Any,
     ) -> Reply:
         """Answer the last message.
+
+        What was said is in memory, durably, when this returns; what follows from it is thought about afterwards.
 
         Args:
             messages: The conversation in OpenAI's form, or one message as a string.
             who: Whose turn it is. None: nothing is recalled or remembered.
             effort: How much thought; the setting, if not given.
+            memory: `on`, `read-only` (recall, and remember nothing) or `off`; the setting, if not given.
             parameters: Further fields of the OpenAI request, for the call that writes.
 
         Raises:
-            InputError: the messages or the effort cannot be used.
+            InputError: the messages, the effort, the memory mode or the time zone of `who` cannot be used.
             ModelError: the model that writes gave no reply.
         """
         from .graphs.turn import run
 
-        context = await self._begin(messages, who, effort, parameters, live=False)
-        return self._conclude(context, await run(context))
+        with self._busy():
+            context = await self._begin(messages, who, effort, memory, parameters, live=False)
+            return await self._conclude(context, await run(context))
 
     async def stream(
         self,
         messages: Messages,
         who: Identity | None = None,
         effort: Effort | str | None = None,
+        memory: MemoryMode | str | None = None,
         *,
         live: bool = True,
         **parameters: Any,
@@ -178,20 +172,21 @@ class Mind:
         Text leaves as it is written on pass-through, sentence by sentence through the code's gates at `minimal` and
         `low`, and after the verdict at `medium` and `high`, on signs of danger, under the choosing strategy, and
         whenever `live` is false.
-        Closing the iterator stops every call in flight. Raises what `reply` raises.
+        Closing the iterator stops every call in flight, and then nothing is remembered. Raises what `reply` raises.
         """
         from .graphs.sentences import sentences_of
         from .graphs.turn import stream
 
-        context = await self._begin(messages, who, effort, parameters, live=live)
-        state: State = {}
-        async with aclosing(stream(context)) as parts:
-            async for part in parts:
-                if isinstance(part, dict):
-                    state = part
-                else:
-                    yield part
-        reply = self._conclude(context, state)
+        with self._busy():
+            context = await self._begin(messages, who, effort, memory, parameters, live=live)
+            state: State = {}
+            async with aclosing(stream(context)) as parts:
+                async for part in parts:
+                    if isinstance(part, dict):
+                        state = part
+                    else:
+                        yield part
+            reply = await self._conclude(context, state)
         whole = [reply.text] if context.effort is Effort.NONE else sentences_of(reply.text)
         for piece in [] if context.spoken else whole:
             yield TextDelta(piece)
@@ -200,12 +195,55 @@ class Mind:
     async def doctor(self) -> tuple[RoleReport, ...]:
         """Ask each role's model one short question, and see what its endpoint supports."""
         different: dict[int, RoleName] = {id(self._models[role]): role for role in reversed(ROLES)}
-        found = await asyncio.gather(*(self._examine(role) for role in different.values()))
+        found = await asyncio.gather(*(examine(role, self._models[role]) for role in different.values()))
         by_model = {id(self._models[report.role]): report for report in found}
         return tuple(replace(by_model[id(self._models[role])], role=role) for role in ROLES)
 
+    @cached_property
+    def memory(self) -> Memories:
+        """Everything that is remembered: to search, correct, forget, export. The one that was given as `store`, or
+        else the one that the settings describe, which is opened when it is first used.
+
+        Raises:
+            InputError: the store that was given can only recall.
+            EmbedderError: the setting `memory.embedder` names none.
+        """
+        from .memory.memories import Memories
+
+        if self._store is None:
+            return memories_of(self.settings, clock=self._clock)
+        if isinstance(self._store, Memories):
+            return self._store
+        raise InputError(
+            "The store that this Mind was given can only recall.", hint="Give `Memories` as the store, or none."
+        )
+
+    async def settle(self) -> tuple[str, ...]:
+        """Wait until everything that was said is considered, and every summary, portrait and vector is up to date.
+
+        Nothing needs it: what is left undone is done after the next start. Tests, scripts and notebooks do. A Mind
+        that has not used its memory yet has nothing to wait for.
+
+        Returns:
+            What could not be done, in words; empty when all is done.
+        """
+        if self._only_recalls or not (self._store or "memory" in self.__dict__):
+            return ()
+        await self._finish_writing()
+        problems = await self._background.settle()
+        try:
+            await self.memory.settle()
+        except (EmbedderError, StoreError) as error:
+            problems = (*problems, str(error))
+        return problems
+
     async def close(self) -> None:
-        """Release connections, threads and memory."""
+        """Leave off background work; release connections, threads and memory. A store that was given stays open."""
+        await self._finish_writing()
+        if "_background" in self.__dict__:
+            await self._background.close()
+        if self._store is None and "memory" in self.__dict__:
+            await self.memory.close()
         await asyncio.gather(*(model.close() for model in self._models.values()))
 
     async def __aenter__(self) -> Self:
@@ -228,6 +266,7 @@ class Mind:
         messages: Messages,
         who: Identity | None,
         effort: Effort | str | None,
+        memory: MemoryMode | str | None,
         parameters: Mapping[str, Any],
         *,
         live: bool,
@@ -240,13 +279,17 @@ class Mind:
 
         settings = self.settings
         requested = effort_named(effort) if effort is not None else settings.effort
+        mode = _mode_named(memory) if memory is not None else settings.memory.mode
+        _check_zone(who)
         turn = intake(messages, at=self._clock(), who=who, country=settings.country, parameters=parameters)
-        risk = await asyncio.to_thread(_lexicon_signs, turn, self._referrals)
+        risk = await asyncio.to_thread(signs_in, turn, self._referrals)
         chosen = self._route(turn, requested, risk)
         choosing = self._choosing
         language = self.settings.language
         if language is None and (choosing or risk):
             language = await asyncio.to_thread(language_of, turn.text)
+        losses: list[str] = []
+        remembering = self._turn_memory(turn, chosen, mode, losses)
         contract = self._contract(chosen.effort, CONTRACTS[chosen.effort], PATIENCE if choosing else 1)
         if chosen.effort not in (Effort.NONE, Effort.MINIMAL) or choosing:
             await self._ready(contract.seconds, strict=not risk)
@@ -257,6 +300,7 @@ class Mind:
             self._charter,
             hypotheses=min(settings.hypotheses, BRIEF_HYPOTHESES) if choosing else settings.hypotheses,
             choosing=choosing,
+            zone=self._zone(who),
         )
         return TurnContext(
             turn=turn,
@@ -267,7 +311,8 @@ class Mind:
             team=team,
             ledger=ledger,
             budget=budget,
-            store=self._store,
+            memory=remembering,
+            losses=losses,
             scoring=Scoring(
                 mode=settings.score_mode,
                 plausibility_weight=settings.plausibility_weight,
@@ -296,86 +341,17 @@ class Mind:
             return Route(default, "signs of danger")
         return chosen
 
-    def _conclude(self, context: TurnContext, state: State) -> Reply:
-        from .graphs.stages import best
+    async def _conclude(self, context: TurnContext, state: State) -> Reply:
+        from .graphs.trace import conclude, log, trace_of
 
-        settlement = state.get("settlement")
+        text, origin = conclude(context, state)
+        trace = await self._recorded(context, trace_of(context, state, text, origin))
+        log(trace)
         draft = state.get("draft")
+        message: Mapping[str, Any] = {"role": "assistant", "content": text}
         if context.effort is Effort.NONE and draft is not None:
-            message = draft.message or {"role": "assistant", "content": draft.text}
-            return Reply(draft.text, self._trace(context, state, draft.text, "passed through"), message)
-        attempt = best(settlement.attempts) if settlement else None
-        if context.spoken:
-            text, origin = "".join(context.spoken).strip(), attempt.draft.origin if attempt else "writer"
-        elif attempt:
-            text, origin = attempt.draft.text, attempt.draft.origin
-        else:
-            signs = context.signs(state) or _unnamed_danger(settlement.attempts if settlement else ())
-            text, origin = context.vetted(signs), "referral" if signs else "fallback"
-        trace = self._trace(context, state, text, origin)
-        return Reply(text, trace, {"role": "assistant", "content": text})
-
-    def _log(self, trace: Trace) -> None:
-        """One line for the turn; never what was said."""
-        import structlog
-
-        log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind")).bind(turn=trace.turn_id)
-        log.info(
-            "turn",
-            effort=str(trace.effort),
-            route=trace.route,
-            origin=trace.reply_origin,
-            calls=trace.calls,
-            scorings=trace.scorings,
-            depth=trace.depth,
-            seconds=round(trace.seconds, 3),
-            tokens=trace.usage.total_tokens,
-            risk=[str(sign.kind) for sign in trace.risk],
-        )
-
-    def _trace(self, context: TurnContext, state: State, text: str, origin: str) -> Trace:
-        from .graphs.state import perceived, weighed
-        from .llm.traced import total_usage
-
-        records = tuple(context.ledger.records)
-        settlement = state.get("settlement")
-        attempts = settlement.attempts if settlement else ()
-        trace = Trace(
-            turn_id=context.turn.id,
-            at=context.turn.at,
-            effort=context.effort,
-            requested_effort=context.requested,
-            route=context.route,
-            text=context.turn.text,
-            perception=perceived(state),
-            recollection=state.get("recollection"),
-            hypotheses=state.get("hypotheses") or tuple(item.hypothesis for item in weighed(state).refined),
-            foresight=state.get("foresight"),
-            selection=state.get("selection"),
-            plan=state.get("plan"),
-            drafts=tuple(attempt.draft for attempt in attempts),
-            verdicts=tuple(attempt.verdict for attempt in attempts),
-            risk=context.signs(state),
-            reply=text,
-            reply_origin=origin,
-            revisions=max(0, len(attempts) - 1),
-            contract=context.contract,
-            calls=sum(not record.scoring and not record.cached for record in records),
-            scorings=sum(record.scoring and not record.cached for record in records),
-            depth=context.ledger.depth,
-            seconds=context.ledger.elapsed(),
-            usage=total_usage(records),
-            structured=_structured_counts(context),
-            stages=tuple(context.stages),
-            requests=records,
-            prompts=tuple(sorted({prompt for record in records for prompt in record.prompts})),
-            failures=(
-                *(f"{record.name}: {record.error}" for record in context.stages if record.error),
-                *context.losses,
-            ),
-        )
-        self._log(trace)
-        return trace
+            message = draft.message or message
+        return Reply(text, trace, message)
 
     def _vetted(self, turn: Turn, signs: Sequence[RiskSign], language: str | None) -> str:
         if not signs:
@@ -396,6 +372,87 @@ class Mind:
             depth=limits.depth or built_in.depth,
             seconds=limits.seconds or built_in.seconds * patience,
         )
+
+    # --- memory -------------------------------------------------------------------------------------------
+
+    def _turn_memory(self, turn: Turn, chosen: Route, mode: MemoryMode, losses: list[str]) -> TurnMemory | None:
+        """What this turn may do with memory; a memory that cannot be had costs the turn nothing but a line."""
+        from .graphs.turn_memory import TurnMemory
+
+        if turn.identity is None or mode is MemoryMode.OFF or chosen.reason == SIDE_TASK:
+            return None
+        try:
+            memory = TurnMemory(
+                who=turn.identity,
+                store=self._store or self.memory,
+                zone=self._zone(turn.identity),
+                limit=self.settings.memory.limit,
+                writes=None if self._only_recalls or mode is MemoryMode.READ_ONLY else self.memory,
+                charter=self._charter,
+                trace_days=self.settings.memory.trace_days,
+            )
+        except Exception as error:
+            losses.append(f"memory: {_said(error)}")
+            return None
+        memory.begin()
+        return memory
+
+    async def _recorded(self, context: TurnContext, trace: Trace) -> Trace:
+        """The trace, after what was said is written down. What fails here costs a line in the trace.
+
+        A database that is slow holds the reply up for `RECORD_SECONDS` at most; it is written to nevertheless.
+        """
+        memory = context.memory
+        if memory is None or memory.writes is None:
+            return trace
+        writing = asyncio.create_task(memory.record(context.turn, trace), name="mentalize-record")
+        self._writing.add(writing)
+        writing.add_done_callback(lambda task: self._written(task, memory.who))
+        await asyncio.wait({writing}, timeout=RECORD_SECONDS)
+        if not writing.done():
+            return replace(trace, failures=(*trace.failures, "remember: it is not written yet"))
+        if writing.cancelled() or (error := writing.exception()) is None:
+            return trace
+        return replace(trace, failures=(*trace.failures, f"remember: {_said(error)}"))
+
+    def _written(self, task: asyncio.Task[None], who: Identity) -> None:
+        self._writing.discard(task)
+        if not task.cancelled() and task.exception() is None:
+            self._background.said(who)
+
+    async def _finish_writing(self) -> None:
+        here = [task for task in self._writing if task.get_loop() is asyncio.get_running_loop()]
+        await asyncio.gather(*here, return_exceptions=True)
+
+    @cached_property
+    def _background(self) -> Background:
+        from .graphs.background import Background
+
+        chosen = self.settings.memory
+        return Background(
+            self.memory,
+            self._models["reason"],
+            self._prompts,
+            brief=self._models["reason"].name.split("/")[0] == "embedded",
+            zone=chosen.zone,
+            clock=self._clock,
+            idle_seconds=chosen.idle_seconds,
+            inference_days=chosen.inference_days,
+        )
+
+    def _busy(self) -> AbstractContextManager[None]:
+        """While inside, background work leaves a model in this process alone."""
+        return self._background.turn() if "_background" in self.__dict__ else nullcontext()
+
+    @cached_property
+    def _only_recalls(self) -> bool:
+        """Whether the store that was given does no more than the protocol says."""
+        from .memory.memories import Memories
+
+        return self._store is not None and not isinstance(self._store, Memories)
+
+    def _zone(self, who: Identity | None) -> str:
+        return who.zone if who and who.zone else self.settings.memory.zone
 
     # --- models -------------------------------------------------------------------------------------------
 
@@ -462,106 +519,50 @@ class Mind:
             if (never and strict) or not isinstance(result, ModelError):
                 raise result
 
-    async def _examine(self, role: RoleName) -> RoleReport:
-        model = self._models[role]
-        try:
-            capabilities = await model.capabilities()
-            started = time.perf_counter()
-            question = Request(messages=(user("Say hello in one word."),), purpose="doctor", max_tokens=16)
-            completion = await model.complete(question)
-        except MentalizeError as error:
-            return RoleReport(role=role, model=model.name, ok=False, error=str(error))
-        return RoleReport(
-            role=role,
-            model=model.name,
-            ok=bool(completion.text.strip() or completion.message),
-            structured=capabilities.structured,
-            logprobs=capabilities.logprobs,
-            seconds=time.perf_counter() - started,
-            error="" if completion.text.strip() or completion.message else "The model answered with nothing.",
-        )
 
+def memories_of(settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Memories:
+    """The memories that settings describe. Nothing is opened, loaded or written yet.
 
-class SyncMind:
-    """`Mind` for synchronous callers. Its event loop runs in a thread of its own from the first call to `close`."""
+    Raises:
+        EmbedderError: the setting `memory.embedder` names none.
+    """
+    from .llm.embedder import resolve_embedder
+    from .memory.memories import Memories
+    from .memory.store import MemoryStore
 
-    def __init__(self, mind: Mind) -> None:
-        self._mind = mind
-        self._stack = ExitStack()
-
-    def reply(
-        self, messages: Messages, who: Identity | None = None, effort: Effort | str | None = None, **parameters: Any
-    ) -> Reply:
-        """See `Mind.reply`."""
-        return self._call(lambda: self._mind.reply(messages, who, effort, **parameters))
-
-    def stream(
-        self, messages: Messages, who: Identity | None = None, effort: Effort | str | None = None, **parameters: Any
-    ) -> Iterator[Event]:
-        """See `Mind.stream`. Leaving the loop early stops every call in flight."""
-        opened: AbstractContextManager[AsyncGenerator[Event]] = self._started.wrap_async_context_manager(
-            aclosing(self._mind.stream(messages, who, effort, **parameters))
-        )
-        with opened as events:
-            while (event := self._call(lambda: anext(events, None))) is not None:
-                yield event
-
-    def doctor(self) -> tuple[RoleReport, ...]:
-        """See `Mind.doctor`."""
-        return self._call(self._mind.doctor)
-
-    def close(self) -> None:
-        """Release the models and end the thread."""
-        self._call(self._mind.close)
-        self._stack.close()
-        self.__dict__.pop("_started", None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @cached_property
-    def _started(self) -> BlockingPortal:
-        from anyio.from_thread import start_blocking_portal
-
-        return self._stack.enter_context(start_blocking_portal())
-
-    def _call(self, work: Callable[[], Any]) -> Any:
-        future = self._started.start_task_soon(work)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-
-def _unnamed_danger(attempts: Sequence[Attempt]) -> tuple[RiskSign, ...]:
-    """A sign for danger that only the judge saw: it names no words, and the vetted text fits any."""
-    withheld = any(not attempt.verdict.gates.get(OFFERS_HELP, True) for attempt in attempts)
-    return (RiskSign(RiskKind.SELF_HARM, "", "perception"),) if withheld else ()
-
-
-def _lexicon_signs(turn: Turn, referrals: ReferralTable) -> tuple[RiskSign, ...]:
-    """Signs in the message, and in the last few before it while no reply has named help."""
-    found = find_risk(turn.text)
-    replies = [message.text for message in turn.messages if message.role == "assistant"]
-    if found or any(has_referral(text, turn.country, referrals) for text in replies[-EARLIER_MESSAGES:]):
-        return found
-    earlier = [message.text for message in turn.messages[:-1] if message.role == "user"]
-    return tuple(sign for text in earlier[-EARLIER_MESSAGES:] for sign in find_risk(text))
-
-
-def _structured_counts(context: TurnContext) -> StructuredCounts:
-    asked = [record for record in context.ledger.records if record.structured]
-    return StructuredCounts(
-        answers=sum(not record.purpose.endswith(REPAIR) for record in asked),
-        repaired=sum(record.purpose.endswith(REPAIR) for record in asked),
-        failed=context.structured_failures,
+    chosen = settings.memory
+    return Memories(
+        MemoryStore(chosen.database_url, clock=clock, zone=chosen.zone),
+        resolve_embedder(chosen.embedder, cache_folder=settings.cache_folder),
+        index=chosen.index_place,
+        curve=chosen.as_curve(),
+        clock=clock,
+        zone=chosen.zone,
+        limit=chosen.limit,
+        tokens=chosen.tokens,
+        per_person=chosen.per_person,
     )
+
+
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, MentalizeError) else f"{type(error).__name__}: {error}"
+
+
+def _mode_named(name: MemoryMode | str) -> MemoryMode:
+    try:
+        return MemoryMode(name)
+    except ValueError as error:
+        modes = ", ".join(MemoryMode)
+        raise InputError(f"There is no memory mode {name!r}.", hint=f"The modes are: {modes}.") from error
+
+
+def _check_zone(who: Identity | None) -> None:
+    try:
+        ZoneInfo(who.zone if who and who.zone else "UTC")
+    except (KeyError, ValueError, OSError) as error:
+        raise InputError(
+            f"There is no time zone {who.zone if who else None!r}.", hint="Give an IANA name, such as Europe/Dublin."
+        ) from error
 
 
 __all__ = [
@@ -574,4 +575,5 @@ __all__ = [
     "StageStarted",
     "SyncMind",
     "TextDelta",
+    "memories_of",
 ]

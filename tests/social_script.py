@@ -109,6 +109,21 @@ SAFE = {
 }
 WARM = "We would love to have you there. Shall we wait for you?"
 
+
+def fact(
+    quote: str, text: str = "", *, kind: str = "fact", subject: str = "self", replaces: str = ""
+) -> dict[str, Any]:
+    return {"quote": quote, "text": text or quote, "kind": kind, "subject": subject, "replaces": replaces}
+
+
+NOTHING: dict[str, Any] = {"facts": [], "emotion": "", "emotion_quote": "", "confirms": [], "contradicts": []}
+
+
+def told(*facts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What the Rememberer finds in a message."""
+    return {**NOTHING, "facts": list(facts), **more}
+
+
 SCRIPT: dict[str, Any] = {
     "perceive": PERCEPTION,
     "hypothesise": HYPOTHESES,
@@ -119,4 +134,7 @@ SCRIPT: dict[str, Any] = {
     "write": WARM,
     "validate": GOOD,
     "gate": SAFE,
+    "remember": NOTHING,
+    "summarise": {"summary": "They talked about an outing."},
+    "portray": {"portrait": "Seems to hide what they wish for.", "strategy": "Ask twice."},
 }

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -20,11 +21,12 @@ from mentalize.errors import ModelUnavailable
 from mentalize.llm.model import Choice, Completion, Delta, Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
 from mentalize.mind import Finished, TextDelta
-from mentalize.types import MemoryHit, Recollection
+from mentalize.types import Memory, MemoryHit, MemoryKind, MemoryStatus, Recollection
 from social_script import HYPOTHESES, MESSAGE, REFINEMENT, SAFE, SCRIPT, WARM, hypothesis
 
 DANGER = "I want to kill myself tonight."
 DOWN = ModelUnavailable("The endpoint is down.")
+NOON = datetime(2026, 3, 1, 23, tzinfo=UTC)
 
 
 def mind(script: dict[str, Any], folder: Path, **settings: Any) -> Mind:
@@ -200,15 +202,29 @@ async def test_a_hypothesis_without_the_persons_words_is_never_chosen(tmp_path: 
 async def test_what_was_refuted_is_not_remembered_at_the_person(tmp_path: Path) -> None:
     class Store:
         async def recall(self, identity: Identity, text: str, **_: Any) -> Recollection:
-            def hit(status: str, text: str) -> MemoryHit:
-                return MemoryHit(id=text, kind="inference", status=status, text=text, score=1.0)
+            def memory(kind: MemoryKind, status: MemoryStatus, text: str, **more: Any) -> Memory:
+                return Memory(id=text, kind=kind, status=status, text=text, observed_at=NOON, **more)
 
-            hits = (hit("refuted", "Hates dogs."), hit("unconfirmed", "Likes tea."))
-            return Recollection(hits=hits, portrait="A careful person.")
+            memories = (
+                memory(MemoryKind.INFERENCE, MemoryStatus.REFUTED, "Hates dogs."),
+                memory(MemoryKind.INFERENCE, MemoryStatus.UNCONFIRMED, "Longs for tea."),
+                memory(MemoryKind.TURN, MemoryStatus.CONFIRMED, "You like cats.", details={"role": "assistant"}),
+                memory(MemoryKind.PREFERENCE, MemoryStatus.CONFIRMED, "Likes\ncoffee."),
+            )
+            portrait = memory(MemoryKind.PORTRAIT, MemoryStatus.UNCONFIRMED, "A careful person.")
+            return Recollection(hits=tuple(MemoryHit(memory=each, score=1.0) for each in memories), portrait=portrait)
 
-    mentalizing = Mind(model=ScriptedModel(SCRIPT), store=Store(), cache_folder=tmp_path)  # pyright: ignore[reportArgumentType]
-    trace = (await mentalizing.reply(MESSAGE, who=Identity("acme", "ana"), effort="minimal")).trace
-    assert trace.plan and trace.plan.anchors == ("A careful person.", "Likes tea. (not confirmed)")
+    model = ScriptedModel(SCRIPT)
+    mentalizing = Mind(model=model, store=Store(), cache_folder=tmp_path)  # pyright: ignore[reportArgumentType]
+    who = Identity("acme", "ana", zone="Asia/Tokyo")
+    trace = (await mentalizing.reply(MESSAGE, who=who, effort="low")).trace
+    assert trace.plan and trace.plan.anchors == (
+        "Your impression of them, not certain: A careful person.",
+        "2026-03-02, stated by the person: Likes coffee.",
+    )
+    read = next(request for request in model.requests if request.purpose == "read").messages[-1].text
+    assert "Hates dogs" not in read and "a guess, not confirmed: Longs for tea." in read
+    assert read.rstrip().endswith("</memory>"), "memory stands at the tail, after what every turn shares"
 
 
 async def test_guesses_cannot_pass_for_guidance_nor_a_message_for_a_speaker(tmp_path: Path) -> None:

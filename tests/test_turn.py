@@ -15,7 +15,7 @@ from mentalize.errors import InputError, ModelError, ModelRefused, ModelUnavaila
 from mentalize.llm.model import Choice, Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
 from mentalize.mind import Event, Finished, StageFinished, StageStarted, TextDelta
-from mentalize.types import Effort, MemoryHit, Recollection
+from mentalize.types import Effort, Memory, MemoryHit, MemoryKind, Recollection
 from social_script import GOOD, MESSAGE, PERCEPTION, POOR, SAFE, SCRIPT, WARM
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -237,16 +237,17 @@ async def test_recall_needs_an_identity(mind: Build, tmp_path: Any) -> None:
     asked: list[Identity] = []
 
     class OneMemory:
-        async def recall(self, identity: Identity, text: str, *, at: datetime, limit: int) -> Recollection:
-            asked.append(identity)
-            hit = MemoryHit(id="m1", kind="fact", status="confirmed", text="Her dog is called Bo.", score=1.0)
-            return Recollection(hits=(hit,))
+        async def recall(self, who: Identity, text: str, *, at: datetime, limit: int) -> Recollection:
+            asked.append(who)
+            memory = Memory(id="m1", kind=MemoryKind.FACT, text="Her dog is called Bo.", observed_at=NOON)
+            return Recollection(hits=(MemoryHit(memory=memory, score=1.0),))
 
     with_store = Mind(model=ScriptedModel(SCRIPT), store=OneMemory(), cache_folder=tmp_path)
     assert (await with_store.reply(MESSAGE, effort="minimal")).trace.recollection is None
     ana = Identity("acme", "ana")
     trace = (await with_store.reply(MESSAGE, who=ana, effort="minimal")).trace
-    assert asked == [ana] and trace.plan and trace.plan.anchors == ("Her dog is called Bo.",)
+    stated = "2026-03-01, stated by the person: Her dog is called Bo."
+    assert asked == [ana] and trace.plan and trace.plan.anchors == (stated,)
 
 
 @pytest.mark.parametrize(

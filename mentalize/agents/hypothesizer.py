@@ -98,7 +98,7 @@ class Hypothesizer:
         """Hypotheses of all states, or of one `state`; after a failed reply, with the `critique` it earned."""
         failed = f"A reply built on earlier hypotheses failed. Look elsewhere:\n{fence('critique', critique)}"
         inputs = HypothesiseInputs(
-            memory=remembered(recollection),
+            memory=remembered(recollection, self.framing.zone),
             count=self.count,
             types=1 if state else math.ceil(DIVERSITY_TARGET * len(MentalState)),
             focus=f"Every hypothesis is of type {state}." if state else "",

@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..types import Foresight, Norm, Perception, Plan, Recollection, RiskSign, Selection
+from ..prompts.format import one_line, recalled
+from ..types import (
+    Foresight,
+    Memory,
+    MemoryKind,
+    MemoryStatus,
+    Norm,
+    Perception,
+    Plan,
+    Recollection,
+    RiskSign,
+    Selection,
+)
 
 ANCHORS = 3
 """The most memories that a reply leans on (arXiv 2505.18943, §3.3)."""
@@ -106,6 +118,8 @@ class Findings:
     risk: Sequence[RiskSign] = ()
     help_lines: Sequence[str] = ()
     """Where help is to be had, for a reply to a message with signs of danger."""
+    zone: str = "UTC"
+    """IANA time zone in which the dates of memories are told."""
 
 
 def plan(found: Findings) -> Plan:
@@ -117,7 +131,7 @@ def plan(found: Findings) -> Plan:
         tone=_tone(act),
         formality=chosen.formality if chosen else 3,
         understanding=chosen.text if chosen else "",
-        anchors=_anchors(found.recollection),
+        anchors=_anchors(found.recollection, found.zone),
         must=_must(found, act),
         must_not=_must_not(found),
         ask=found.perception.flaw if found.perception and act is Act.CLARIFY else "",
@@ -150,14 +164,20 @@ def _tone(act: Act) -> Tone:
     return {Act.PROTECT: Tone.STEADY, Act.CONSOLE: Tone.WARM, Act.CELEBRATE: Tone.BRIGHT}.get(act, Tone.LEVEL)
 
 
-def _anchors(recollection: Recollection | None) -> tuple[str, ...]:
-    """What to lean on: the portrait and memories, never a refuted one, and an unconfirmed one as a guess."""
+def _anchors(recollection: Recollection | None, zone: str) -> tuple[str, ...]:
+    """What to lean on: the portrait, and memories that the person said or confirmed. A guess is none of them."""
     if recollection is None:
         return ()
-    portrait = [recollection.portrait] if recollection.portrait else []
-    kept = [hit for hit in recollection.hits if hit.status != "refuted"]
-    texts = [hit.text if hit.status == "confirmed" else f"{hit.text} (not confirmed)" for hit in kept]
-    return tuple(portrait + texts)[:ANCHORS]
+    portrait = recollection.portrait
+    impression = [f"Your impression of them, not certain: {one_line(portrait.text)}"] if portrait else []
+    kept = [recalled(hit.memory, zone) for hit in recollection.hits if _is_sure(hit.memory)]
+    return tuple(impression + kept)[:ANCHORS]
+
+
+def _is_sure(memory: Memory) -> bool:
+    """Whether a reply may lean on it: neither a guess, nor refuted, nor what we said or think ourselves."""
+    ours = memory.details.get("role") == "assistant" or memory.kind in (MemoryKind.SCENARIO, MemoryKind.FEEDBACK)
+    return memory.status is MemoryStatus.CONFIRMED and not ours
 
 
 def _must(found: Findings, act: Act) -> tuple[str, ...]:

@@ -31,6 +31,11 @@ class BriefPreambleInputs:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class NotesInputs:
+    """The preamble of notes has no holes."""
+
+
 SHORT_CONVERSATION = 2_400
 """Characters of conversation that a small model is shown."""
 
@@ -47,12 +52,19 @@ class Framing:
     """The preamble's `id@version#digest`."""
     longest: int = 12_000
     """Characters of conversation that a question shows, the newest first."""
+    zone: str = "UTC"
+    """IANA time zone in which dates are shown: the person's."""
 
     @classmethod
-    def full(cls, prompt: Prompt[PreambleInputs], charter: RoleCharter) -> Framing:
+    def full(cls, prompt: Prompt[PreambleInputs], charter: RoleCharter, *, zone: str = "UTC") -> Framing:
         """The framing for a deployment's charter."""
         inputs = PreambleInputs(role=charter.role, duties=bullets(charter.duties), limits=bullets(charter.limits))
-        return cls(preamble=system(prompt.render(inputs)), prompt=prompt.id)
+        return cls(preamble=system(prompt.render(inputs)), prompt=prompt.id, zone=zone)
+
+    @classmethod
+    def notes(cls, prompt: Prompt[NotesInputs], *, longest: int, zone: str = "UTC") -> Framing:
+        """The framing of what is asked after the reply, when notes about the person are made."""
+        return cls(preamble=system(prompt.render(NotesInputs())), prompt=prompt.id, longest=longest, zone=zone)
 
     @classmethod
     def brief(cls, prompt: Prompt[BriefPreambleInputs], charter: RoleCharter, *, count: int) -> Framing:
@@ -71,8 +83,21 @@ class Framing:
         temperature: float = 0.3,
     ) -> Request:
         """A question about the conversation."""
+        return self.of(turn.messages, prompt, inputs, purpose, max_tokens=max_tokens, temperature=temperature)
+
+    def of(
+        self,
+        messages: Sequence[Message],
+        prompt: Prompt[Inputs],
+        inputs: Inputs,
+        purpose: str,
+        *,
+        max_tokens: int,
+        temperature: float = 0.3,
+    ) -> Request:
+        """A question about these messages."""
         return Request(
-            messages=self._messages(turn.messages, prompt.render(inputs)),
+            messages=self._messages(messages, prompt.render(inputs)),
             purpose=purpose,
             max_tokens=max_tokens,
             temperature=temperature,
@@ -94,6 +119,10 @@ class Framing:
         """A question that is about no conversation; it may be cached likewise."""
         empty = self.without_content(prompt, inputs, purpose, max_tokens=max_tokens)
         return replace(empty, messages=(self.preamble, user(prompt.render(inputs))))
+
+    def bare(self, prompt: Prompt[Inputs], inputs: Inputs, purpose: str, *, max_tokens: int) -> Request:
+        """A question that brings its own material, and no conversation."""
+        return replace(self.alone(prompt, inputs, purpose, max_tokens=max_tokens), cacheable=False)
 
     def _messages(self, conversation: Sequence[Message], task: str) -> tuple[Message, ...]:
         return self.preamble, user(f"{transcript(conversation, longest=self.longest)}\n\n{task}")

@@ -69,7 +69,7 @@ class Reader:
     max_tokens: int = 450
 
     async def __call__(self, turn: Turn, recollection: Recollection | None = None) -> Reading:
-        inputs = ReadInputs(memory=remembered(recollection), count=self.count)
+        inputs = ReadInputs(memory=remembered(recollection, self.framing.zone), count=self.count)
         request = self.framing.about(turn, self.prompt, inputs, "read", max_tokens=self.max_tokens)
         given = await answer(self.model, request, ReadingAnswer)
         guesses = _different(given.hypotheses)[: self.count]

@@ -69,7 +69,7 @@ class Refiner:
     ) -> tuple[RefinedHypothesis, ...]:
         """One refined hypothesis for each that the model answered for, in the given order."""
         inputs = RefineInputs(
-            memory=remembered(recollection),
+            memory=remembered(recollection, self.framing.zone),
             hypotheses=fence(
                 "hypotheses", "\n".join(f"{item.id} ({item.state}): {item.explanation}" for item in hypotheses)
             ),

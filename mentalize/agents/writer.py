@@ -7,12 +7,12 @@ the tail of the last message, so that the endpoint's prefix cache still hits.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..llm.model import Delta, Model, Request
 from ..llm.structured import without_thinking
-from ..prompts.format import bullets
+from ..prompts.format import bullets, shortened
 from ..prompts.prompt import Prompt, defused, fence
 from ..types import Draft, Message, Plan, Turn
 
@@ -37,8 +37,16 @@ class BriefWriteInputs:
     """What the guidance of a small model is filled with."""
 
     understanding: str
+    anchors: str
     ask: str
     critique: str
+
+
+BRIEF_ANCHORS = 2
+"""Memories that a small model is reminded of."""
+
+BRIEF_ANCHOR = 160
+"""Characters of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ class Guidance:
                 formality=plan.formality,
                 must=f"Do:\n{bullets(map(defused, plan.must))}" if plan.must else "",
                 must_not=f"Do not:\n{bullets(plan.must_not)}" if plan.must_not else "",
-                anchors=f"You remember:\n{fence('memory', bullets(plan.anchors))}" if plan.anchors else "",
+                anchors=_memories(plan.anchors),
                 ask=_question(plan),
                 critique=_reason(critique),
             )
@@ -72,8 +80,18 @@ class BriefGuidance:
     prompt: Prompt[BriefWriteInputs]
 
     def __call__(self, plan: Plan, critique: str) -> str:
-        inputs = BriefWriteInputs(defused(plan.understanding), _question(plan), _reason(critique))
+        anchors = [shortened(anchor, BRIEF_ANCHOR) for anchor in plan.anchors[:BRIEF_ANCHORS]]
+        inputs = BriefWriteInputs(
+            understanding=defused(plan.understanding),
+            anchors=_memories(anchors),
+            ask=_question(plan),
+            critique=_reason(critique),
+        )
         return self.prompt.render(inputs)
+
+
+def _memories(anchors: Sequence[str]) -> str:
+    return f"You remember about them:\n{fence('memory', bullets(anchors))}" if anchors else ""
 
 
 def _question(plan: Plan) -> str:

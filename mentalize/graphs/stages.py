@@ -22,7 +22,7 @@ from ..agents.planner import Findings
 from ..agents.planner import plan as make_plan
 from ..agents.selection import select as select_hypothesis
 from ..agents.writer import speaks_to_them
-from ..errors import MentalizeError, ModelError, ModelTimeout, StructuredOutputError
+from ..errors import MentalizeError, ModelError, ModelTimeout, StoreUnavailable, StructuredOutputError
 from ..llm.wrapper import closing
 from ..types import (
     Candidate,
@@ -54,7 +54,8 @@ TEMPERATURE = 0.3
 FORMS = 2
 SPOKEN = (Effort.NONE, Effort.MINIMAL, Effort.LOW)
 """Efforts at which text may leave while it is written; the others have a verdict to wait for."""
-RECALLED = 12
+RECALL_SECONDS = 10.0
+"""What memory may take before a turn goes on without it."""
 REVISION_CALLS = 3
 REVISION_DEPTH = 2
 
@@ -119,11 +120,14 @@ def _where(problem: BaseException) -> str:
 
 
 async def recall(state: State, context: TurnContext) -> Update:
-    """What memory holds for this person. Without an identity there is none."""
-    turn = context.turn
-    if turn.identity is None:
+    """What memory holds for this person. Without an identity there is none, nor where memory is off."""
+    if context.memory is None:
         return {}
-    return {"recollection": await context.store.recall(turn.identity, turn.text, at=turn.at, limit=RECALLED)}
+    try:
+        async with asyncio.timeout(RECALL_SECONDS):
+            return {"recollection": await context.memory.recall(context.turn)}
+    except TimeoutError as late:
+        raise StoreUnavailable(f"Memory gave no answer within {RECALL_SECONDS:g} s.") from late
 
 
 async def read(state: State, context: TurnContext) -> Update:
@@ -215,6 +219,7 @@ async def plan(state: State, context: TurnContext) -> Update:
         norms=context.applicable(perceived(state)),
         risk=context.signs(state),
         help_lines=context.help_lines(context.signs(state)),
+        zone=context.memory.zone if context.memory else "UTC",
     )
     return {"plan": make_plan(findings)}
 

@@ -28,11 +28,11 @@ from ..types import (
     RiskSign,
     Selection,
     StageRecord,
-    Store,
     Turn,
     Verdict,
 )
 from .team import Team
+from .turn_memory import TurnMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,8 @@ class TurnContext:
     team: Team
     ledger: Ledger
     budget: Budget
-    store: Store
+    memory: TurnMemory | None
+    """None without an identity, or where memory is off."""
     scoring: Scoring
     language: str | None
     """The person's language (ISO 639-1 or BCP 47), where it is known."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..agents.brief_reader import BriefReader, BriefReadInputs
+from ..agents.brief_rememberer import BriefRememberer, BriefRememberInputs
 from ..agents.chooser import Chooser, PreferInputs
 from ..agents.feeling_scorer import FeelingInputs, FeelingScorer
 from ..agents.foreseer import ForeseeInputs, Foreseer
 from ..agents.hypothesizer import HypothesiseInputs, Hypothesizer
 from ..agents.perceiver import PerceiveInputs, Perceiver
 from ..agents.plausibility_scorer import PlausibilityScorer, PlausibleInputs
+from ..agents.portraitist import Portraitist, PortrayInputs
 from ..agents.prior_rater import PriorInputs, PriorRater
-from ..agents.question import BriefPreambleInputs, Framing, PreambleInputs
+from ..agents.question import BriefPreambleInputs, Framing, NotesInputs, PreambleInputs
 from ..agents.reader import Reader, ReadInputs
 from ..agents.refiner import RefineInputs, Refiner
+from ..agents.rememberer import Rememberer, RememberInputs
 from ..agents.rubric_scorer import RubricInputs, RubricScorer
 from ..agents.safety_gate import GateInputs, SafetyGate
+from ..agents.summarizer import SummariseInputs, Summarizer
 from ..agents.validator import ValidateInputs, Validator
 from ..agents.writer import BriefGuidance, BriefWriteInputs, Guidance, Persona, WriteInputs, Writer
 from ..llm.budget import Budget, BudgetedModel
@@ -79,6 +83,11 @@ class Prompts:
     rubric_a2: Prompt[RubricInputs]
     rubric_b1: Prompt[RubricInputs]
     rubric_b2: Prompt[RubricInputs]
+    notes: Prompt[NotesInputs]
+    remember: Prompt[RememberInputs]
+    remember_brief: Prompt[BriefRememberInputs]
+    summarise: Prompt[SummariseInputs]
+    portray: Prompt[PortrayInputs]
 
     @classmethod
     def from_library(cls, library: Library) -> Prompts:
@@ -111,6 +120,11 @@ class Prompts:
             rubric_a2=library.get("rubric_a2", RubricInputs),
             rubric_b1=library.get("rubric_b1", RubricInputs),
             rubric_b2=library.get("rubric_b2", RubricInputs),
+            notes=library.get("notes", NotesInputs),
+            remember=library.get("remember", RememberInputs),
+            remember_brief=library.get("remember_brief", BriefRememberInputs),
+            summarise=library.get("summarise", SummariseInputs),
+            portray=library.get("portray", PortrayInputs),
         )
 
 
@@ -140,7 +154,9 @@ SHORT_REPLY = 44
 """Tokens of a candidate under the choosing strategy."""
 
 
-def assemble(roles: Roles, prompts: Prompts, charter: RoleCharter, *, hypotheses: int, choosing: bool) -> Team:
+def assemble(
+    roles: Roles, prompts: Prompts, charter: RoleCharter, *, hypotheses: int, choosing: bool, zone: str = "UTC"
+) -> Team:
     """The agents for one turn; under the choosing strategy with the prompts for a small model."""
     reason, judge = roles.reason, roles.judge
     read: Reader | BriefReader
@@ -153,7 +169,7 @@ def assemble(roles: Roles, prompts: Prompts, charter: RoleCharter, *, hypotheses
         read = BriefReader(model=reason, framing=framing, prompt=prompts.read_brief)
         guidance = BriefGuidance(prompts.write_brief)
     else:
-        framing = Framing.full(prompts.preamble, charter)
+        framing = Framing.full(prompts.preamble, charter, zone=zone)
         inputs = PreambleInputs(charter.role, bullets(charter.duties), bullets(charter.limits))
         persona = Persona(system(prompts.persona.render(inputs)), prompts.persona.id)
         read = Reader(model=reason, framing=framing, prompt=prompts.read, count=min(hypotheses, BRIEF_HYPOTHESES))
@@ -186,4 +202,47 @@ def assemble(roles: Roles, prompts: Prompts, charter: RoleCharter, *, hypotheses
             b2=prompts.rubric_b2,
         ),
         chooser=Chooser(model=judge, framing=framing, prompt=prompts.prefer),
+    )
+
+
+# --- after the reply --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteTakers:
+    """The agents that work after the reply."""
+
+    rememberer: Rememberer | BriefRememberer
+    summarizer: Summarizer
+    portraitist: Portraitist
+    longest: int
+    """Characters of material that one question may show."""
+
+
+_MATERIAL = 12_000
+_BRIEF_MATERIAL = 3_000
+_BRIEF_WORDS = 50
+_BRIEF_TOKENS = 160
+
+
+def note_takers(model: Model, prompts: Prompts, *, brief: bool, zone: str) -> NoteTakers:
+    """The agents that take notes about one person; `brief` with the prompts and limits for a small model."""
+    longest = _BRIEF_MATERIAL if brief else _MATERIAL
+    framing = Framing.notes(prompts.notes, longest=longest, zone=zone)
+    if brief:
+        return NoteTakers(
+            rememberer=BriefRememberer(model=model, framing=framing, prompt=prompts.remember_brief),
+            summarizer=Summarizer(
+                model=model, framing=framing, prompt=prompts.summarise, words=_BRIEF_WORDS, max_tokens=_BRIEF_TOKENS
+            ),
+            portraitist=Portraitist(
+                model=model, framing=framing, prompt=prompts.portray, words=_BRIEF_WORDS, max_tokens=_BRIEF_TOKENS
+            ),
+            longest=longest,
+        )
+    return NoteTakers(
+        rememberer=Rememberer(model=model, framing=framing, prompt=prompts.remember),
+        summarizer=Summarizer(model=model, framing=framing, prompt=prompts.summarise),
+        portraitist=Portraitist(model=model, framing=framing, prompt=prompts.portray),
+        longest=longest,
     )

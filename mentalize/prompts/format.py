@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
-from ..types import Message, Recollection
+from ..types import Memory, MemoryKind, MemoryStatus, Message, Recollection
 from .prompt import fence
 
 _WHO = {
@@ -19,6 +21,8 @@ _WHO = {
 _CUT = " […] "
 _LINE_BREAK = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _CONTINUED = "\n    "
+_LONGEST_MEMORY = 400
+"""Characters of one memory in a prompt."""
 
 
 def transcript(messages: Sequence[Message], *, longest: int) -> str:
@@ -42,13 +46,68 @@ def transcript(messages: Sequence[Message], *, longest: int) -> str:
     return fence("conversation", "\n".join(reversed(lines)) or "(empty)")
 
 
-def remembered(recollection: Recollection | None) -> str:
-    """What memory brings, between tags, or a line that says that there is none."""
-    if recollection is None or not (recollection.hits or recollection.portrait):
+def remembered(recollection: Recollection | None, zone: str = "UTC") -> str:
+    """What memory brings, between tags, one line for each thing; or a line that says that there is none.
+
+    Each line says when it was (a date in the person's `zone`) and how sure it is. What was refuted is left out.
+    """
+    lines = list(_remembered_lines(recollection, zone)) if recollection else []
+    if not lines:
         return "Nothing is remembered about this person."
-    lines = [recollection.portrait] if recollection.portrait else []
-    lines += [f"- {hit.text} ({hit.kind}, {hit.status})" for hit in recollection.hits]
     return fence("memory", "\n".join(lines))
+
+
+def _remembered_lines(recollection: Recollection, zone: str) -> Iterator[str]:
+    if recollection.portrait:
+        yield f"- an impression over all days, not certain: {one_line(recollection.portrait.text)}"
+    if recollection.summary:
+        yield f"- over all days: {one_line(recollection.summary.text)}"
+    for hit in recollection.hits:
+        # The setting stands in every prompt's preamble.
+        if hit.memory.kind is MemoryKind.SCENARIO or hit.memory.status is MemoryStatus.REFUTED:
+            continue
+        yield f"- {recalled(hit.memory, zone)}"
+        beside = recollection.neighbours.get(hit.memory.id, ())
+        yield from (f"    beside it, {recalled(memory, zone)}" for memory in beside)
+
+
+def recalled(memory: Memory, zone: str = "UTC") -> str:
+    """A memory as one line: when it was, how sure it is, and what it says."""
+    return f"{day_of(memory.observed_at, zone)}, {_standing(memory)}: {one_line(memory.text)}"
+
+
+def day_of(moment: datetime, zone: str) -> date:
+    """The day of a moment where the person lives."""
+    return moment.astimezone(ZoneInfo(zone)).date()
+
+
+def _standing(memory: Memory) -> str:
+    """Who said it, or how sure it is."""
+    sure = memory.status is MemoryStatus.CONFIRMED
+    subject = memory.details.get("subject")
+    match memory.kind:
+        case MemoryKind.TURN:
+            return "the assistant said" if memory.details.get("role") == "assistant" else "the person said"
+        case MemoryKind.FACT | MemoryKind.PREFERENCE:
+            stated = "stated by the person" if sure else "not confirmed"
+            return f"{stated}, about {one_line(str(subject))}" if subject else stated
+        case MemoryKind.INFERENCE:
+            return "a guess that the person bore out" if sure else "a guess, not confirmed"
+        case _:
+            return _STANDING.get(memory.kind, memory.kind.replace("_", " "))
+
+
+_STANDING = {
+    MemoryKind.EMOTION_PATTERN: "a feeling that seems to recur",
+    MemoryKind.FEEDBACK: "what was wrong with a reply",
+    MemoryKind.DAY_SUMMARY: "what that day was about",
+    MemoryKind.SAFETY_NOTE: "a sign of danger",
+}
+
+
+def one_line(text: str) -> str:
+    """Without line breaks, so that no memory can pass for another one's line."""
+    return shortened(" ".join(text.split()), _LONGEST_MEMORY)
 
 
 def bullets(items: Iterable[str]) -> str:

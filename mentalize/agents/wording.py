@@ -1,0 +1,22 @@
+"""Wording: the words that carry a text's content, for comparing what two texts say. Code only."""
+
+from __future__ import annotations
+
+from ..memory.terms import fold, is_unspaced, terms_of
+
+Word = frozenset[str]
+"""A word as the terms that it may be searched by: more than one where its language is not certain."""
+
+
+def words_of(text: str) -> tuple[Word, ...]:
+    """The content words of a text, each once, in order; in scripts without spaces, its terms."""
+    found: dict[Word, None] = {}
+    for word in fold(text).split():
+        terms = terms_of(word)
+        found |= dict.fromkeys([frozenset({term}) for term in terms] if is_unspaced(word) else [frozenset(terms)])
+    return tuple(word for word in found if word)
+
+
+def held_by(word: Word, terms: frozenset[str]) -> bool:
+    """Whether a text with these terms holds the word."""
+    return not word.isdisjoint(terms)

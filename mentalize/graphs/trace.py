@@ -1,0 +1,101 @@
+"""Trace: what a turn leaves behind, put together from its state and context."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from ..agents.safety_gate import OFFERS_HELP
+from ..llm.structured import REPAIR
+from ..llm.traced import total_usage
+from ..types import Effort, RiskKind, RiskSign, StructuredCounts, Trace
+from .stages import best
+from .state import Attempt, State, TurnContext, perceived, weighed
+
+_log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind"))
+
+
+def conclude(context: TurnContext, state: State) -> tuple[str, str]:
+    """The reply and its origin: what was spoken, the best safe draft, or a vetted text."""
+    settlement, draft = state.get("settlement"), state.get("draft")
+    if context.effort is Effort.NONE and draft is not None:
+        return draft.text, "passed through"
+    attempt = best(settlement.attempts) if settlement else None
+    if context.spoken:
+        return "".join(context.spoken).strip(), attempt.draft.origin if attempt else "writer"
+    if attempt:
+        return attempt.draft.text, attempt.draft.origin
+    signs = context.signs(state) or _unnamed_danger(settlement.attempts if settlement else ())
+    return context.vetted(signs), "referral" if signs else "fallback"
+
+
+def trace_of(context: TurnContext, state: State, text: str, origin: str) -> Trace:
+    """The trace of a turn whose reply is `text`."""
+    records = tuple(context.ledger.records)
+    settlement = state.get("settlement")
+    attempts = settlement.attempts if settlement else ()
+    return Trace(
+        turn_id=context.turn.id,
+        at=context.turn.at,
+        effort=context.effort,
+        requested_effort=context.requested,
+        route=context.route,
+        text=context.turn.text,
+        perception=perceived(state),
+        recollection=state.get("recollection"),
+        hypotheses=state.get("hypotheses") or tuple(item.hypothesis for item in weighed(state).refined),
+        foresight=state.get("foresight"),
+        selection=state.get("selection"),
+        plan=state.get("plan"),
+        drafts=tuple(attempt.draft for attempt in attempts),
+        verdicts=tuple(attempt.verdict for attempt in attempts),
+        risk=context.signs(state),
+        reply=text,
+        reply_origin=origin,
+        revisions=max(0, len(attempts) - 1),
+        contract=context.contract,
+        calls=sum(not record.scoring and not record.cached for record in records),
+        scorings=sum(record.scoring and not record.cached for record in records),
+        depth=context.ledger.depth,
+        seconds=context.ledger.elapsed(),
+        usage=total_usage(records),
+        structured=_structured_counts(context),
+        stages=tuple(context.stages),
+        requests=records,
+        prompts=tuple(sorted({prompt for record in records for prompt in record.prompts})),
+        failures=(*(f"{record.name}: {record.error}" for record in context.stages if record.error), *context.losses),
+    )
+
+
+def log(trace: Trace) -> None:
+    """One line for the turn; never what was said."""
+    _log.bind(turn=trace.turn_id).info(
+        "turn",
+        effort=str(trace.effort),
+        route=trace.route,
+        origin=trace.reply_origin,
+        calls=trace.calls,
+        scorings=trace.scorings,
+        depth=trace.depth,
+        seconds=round(trace.seconds, 3),
+        tokens=trace.usage.total_tokens,
+        risk=[str(sign.kind) for sign in trace.risk],
+    )
+
+
+def _unnamed_danger(attempts: Sequence[Attempt]) -> tuple[RiskSign, ...]:
+    """A sign for danger that only the judge saw: it names no words, and the vetted text fits any."""
+    withheld = any(not attempt.verdict.gates.get(OFFERS_HELP, True) for attempt in attempts)
+    return (RiskSign(RiskKind.SELF_HARM, "", "perception"),) if withheld else ()
+
+
+def _structured_counts(context: TurnContext) -> StructuredCounts:
+    asked = [record for record in context.ledger.records if record.structured]
+    return StructuredCounts(
+        answers=sum(not record.purpose.endswith(REPAIR) for record in asked),
+        repaired=sum(record.purpose.endswith(REPAIR) for record in asked),
+        failed=context.structured_failures,
+    )

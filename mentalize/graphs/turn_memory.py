@@ -1,0 +1,239 @@
+"""TurnMemory: what one turn does with memory: it recalls before, and writes down what was said after the reply."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..agents.attribution import used
+from ..agents.quotes import quoted
+from ..memory.importance import importance_of
+from ..memory.memories import Memories
+from ..prompts.format import day_of
+from ..types import (
+    HypothesisScore,
+    Identity,
+    Memory,
+    MemoryKind,
+    MemoryStatus,
+    MentalState,
+    Message,
+    Perception,
+    Recollection,
+    RoleCharter,
+    Store,
+    Trace,
+    Turn,
+    Verdict,
+)
+
+PERSON, ASSISTANT = "user", "assistant"
+"""`details["role"]` of a turn's two rows."""
+
+SCENARIO = "scenario"
+"""Id of the memory that holds the setting (M_0 of MetaMind, arXiv 2505.18943, §3.1)."""
+
+CONSIDERED = "considered"
+"""The detail of a person's row that says whether social memory has drawn on it; absent where that is not due."""
+
+WEAKENED = 0.5
+"""Factor on the importance of an emotion pattern that a failed reply leaned on (arXiv 2505.18943, §3.3, feedback)."""
+
+_RISKY = 0.5
+"""Residual risk from which a reading is not kept: too much of a norm's concern remains in it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class TurnMemory:
+    """The memory of one turn. `writes` is None where it only reads."""
+
+    who: Identity
+    store: Store
+    zone: str
+    """IANA zone of the person."""
+    limit: int
+    """Memories that are recalled at most."""
+    writes: Memories | None = None
+    charter: RoleCharter
+    trace_days: float
+    """Days for which the trace is kept; 0 for none."""
+    _version: asyncio.Task[int] | None = field(default=None, init=False)
+    """The person's version before anything was read."""
+
+    def begin(self) -> None:
+        """Have it noted where the person's memory stands: what is written later fails if something was forgotten since.
+
+        The database is opened by this, too, while the turn goes on.
+        """
+        if self.writes is not None:
+            self._version = asyncio.create_task(self.writes.version(self.who), name="mentalize-memory")
+            self._version.add_done_callback(_heard)
+
+    async def recall(self, turn: Turn) -> Recollection:
+        """What matters to the message, without what stands in the conversation already."""
+        if self._version is not None:
+            await asyncio.shield(self._version)
+        shown = {message.text.strip() for message in turn.messages}
+        most = self.limit + min(len(turn.messages), self.limit)
+        found = await self.store.recall(self.who, turn.text, at=turn.at, limit=most)
+        return without(found, shown, self.limit)
+
+    async def record(self, turn: Turn, trace: Trace) -> None:
+        """Write down what was said, durably, and what follows from it at once.
+
+        Raises:
+            Forgotten: something of this person was forgotten during the turn, and nothing was written.
+            StoreError: it cannot be written.
+        """
+        if self.writes is None or self._version is None or not turn.text.strip():
+            return
+        since = await asyncio.shield(self._version)
+        leaned_on = used(trace.recollection, trace.plan, turn.text, trace.reply)
+        rows = rows_of(turn, trace, who=self.who, zone=self.zone, leaned_on=leaned_on)
+        await self.writes.add(self.who, [scenario(self.charter, turn.at), *rows], since=since)
+        if leaned_on:
+            await self.writes.strengthen(self.who, leaned_on, turn=turn.id, at=turn.at)
+        if failed(trace):
+            await self._weaken(trace)
+        if self.trace_days:
+            until = turn.at + timedelta(days=self.trace_days)
+            await self.writes.keep_trace(self.who, trace, until=until, since=since)
+
+    async def _weaken(self, trace: Trace) -> None:
+        """Give less weight to patterns that a failed reply was built on and the person's feeling did not bear out."""
+        assert self.writes is not None
+        for pattern in contradicted(trace.recollection, trace.perception):
+            await self.writes.change(self.who, pattern.id, importance=WEAKENED * pattern.importance)
+
+
+def _heard(task: asyncio.Task[int]) -> None:
+    """A failure is told by whoever needs the version; a turn that ends before does not."""
+    if not task.cancelled():
+        task.exception()
+
+
+def without(found: Recollection, shown: set[str], limit: int) -> Recollection:
+    """Without the turns that the conversation shows anyway."""
+
+    def is_new(memory: Memory) -> bool:
+        return memory.kind is not MemoryKind.TURN or memory.text.strip() not in shown
+
+    hits = tuple(hit for hit in found.hits if is_new(hit.memory))[:limit]
+    beside = {hit.memory.id: found.neighbours.get(hit.memory.id, ()) for hit in hits}
+    kept = {key: tuple(filter(is_new, memories)) for key, memories in beside.items()}
+    return replace(found, hits=hits, neighbours={key: memories for key, memories in kept.items() if memories})
+
+
+# --- what is written --------------------------------------------------------------------------------------
+
+
+def rows_of(turn: Turn, trace: Trace, *, who: Identity, zone: str, leaned_on: Sequence[str] = ()) -> tuple[Memory, ...]:
+    """The rows of a turn: what the person wrote, word for word, and the reply; a note of danger; a critique.
+
+    The reply rests on the message and on the memories that it used, and is forgotten with any of them.
+
+    Args:
+        turn: The turn.
+        trace: How it came about.
+        who: The person.
+        zone: IANA zone of the person, whose day is the session where none is named.
+        leaned_on: Ids of the memories that the reply used.
+    """
+    session = who.session or day_of(turn.at, zone).isoformat()
+    said = f"{turn.id}/{PERSON}"
+
+    def row(name: str, kind: MemoryKind, text: str, details: Mapping[str, Any], **more: Any) -> Memory:
+        return Memory(
+            id=f"{turn.id}/{name}",
+            kind=kind,
+            text=text,
+            observed_at=turn.at,
+            session=session,
+            audience=who.audience,
+            importance=importance_of(kind, text),
+            details={"turn_id": turn.id, **details},
+            **more,
+        )
+
+    rows = [row(PERSON, MemoryKind.TURN, turn.text, _of_person(turn, trace), speaker=who.speaker or who.user)]
+    if trace.reply.strip():
+        sources = (said, *leaned_on)
+        details = {"role": ASSISTANT, "origin": trace.reply_origin}
+        rows.append(row(ASSISTANT, MemoryKind.TURN, trace.reply, details, speaker=ASSISTANT, sources=sources))
+    if words := _words_of_danger(turn, trace):
+        kinds = sorted({str(sign.kind) for sign in trace.risk})
+        text = f"Signs of danger ({', '.join(kinds).replace('_', ' ')}): “{'”, “'.join(words)}”"
+        rows.append(row("danger", MemoryKind.SAFETY_NOTE, text, {"kinds": kinds}, quote=words[0], sources=(said,)))
+    if (verdict := failed(trace)) and verdict.critique:
+        details = {"utility": verdict.utility, "gates": [name for name, passed in verdict.gates.items() if not passed]}
+        rows.append(
+            row(
+                "feedback",
+                MemoryKind.FEEDBACK,
+                verdict.critique,
+                details,
+                status=MemoryStatus.UNCONFIRMED,
+                sources=(said,),
+            )
+        )
+    return tuple(rows)
+
+
+def scenario(charter: RoleCharter, at: datetime) -> Memory:
+    """The setting: what the assistant is to the person, does and does not do."""
+    duties, limits = "; ".join(charter.duties), "; ".join(charter.limits)
+    text = f"The assistant is {charter.role}. It does: {duties}. It does not: {limits}."
+    return Memory(id=SCENARIO, kind=MemoryKind.SCENARIO, text=text, observed_at=at, details={"charter": charter.id})
+
+
+def failed(trace: Trace) -> Verdict | None:
+    """The verdict of the reply, if it failed: no draft was safe, or the best one was not acceptable."""
+    if not trace.verdicts:
+        return None
+    safe = [verdict for verdict in trace.verdicts if verdict.safe]
+    if not safe:
+        return trace.verdicts[-1]
+    best = max(safe, key=lambda verdict: verdict.utility or 0.0)
+    return None if best.acceptable else best
+
+
+def contradicted(recollection: Recollection | None, perception: Perception | None) -> Iterator[Memory]:
+    """Recalled emotion patterns that name another feeling than the one that was perceived."""
+    if recollection is None or perception is None or not perception.emotion.name:
+        return
+    for hit in recollection.hits:
+        is_pattern = hit.memory.kind is MemoryKind.EMOTION_PATTERN
+        if is_pattern and hit.memory.details.get("emotion") != perception.emotion.name:
+            yield hit.memory
+
+
+def _of_person(turn: Turn, trace: Trace) -> dict[str, Any]:
+    """What social memory needs to know about a message when it comes to it."""
+    guess = _guess(turn, trace.selection.chosen) if trace.selection and trace.selection.chosen else None
+    return {"role": PERSON, CONSIDERED: False} | ({"guess": guess} if guess else {})
+
+
+def _guess(turn: Turn, chosen: HypothesisScore) -> dict[str, Any] | None:
+    """The chosen reading, if it rests on words of this message. Feelings are kept as patterns only."""
+    hypothesis = chosen.refined.hypothesis
+    words = quoted(hypothesis.evidence.words, turn.text)
+    if not words or hypothesis.state is MentalState.EMOTION or chosen.refined.residual_risk >= _RISKY:
+        return None
+    confidence = min(1.0, max(0.0, chosen.refined.p_cond))
+    return {"text": chosen.refined.text, "state": str(hypothesis.state), "words": words, "confidence": confidence}
+
+
+def _words_of_danger(turn: Turn, trace: Trace) -> list[str]:
+    """The person's own words in this message that are signs of danger."""
+    return list(dict.fromkeys(words for sign in trace.risk if (words := quoted(sign.words, turn.text))))
+
+
+def as_message(row: Memory) -> Message:
+    """A turn's row as a message of a conversation."""
+    return Message(role="assistant" if row.details.get("role") == ASSISTANT else "user", content=row.text)
+
+
+__all__ = ["CONSIDERED", "TurnMemory", "as_message", "contradicted", "failed", "rows_of", "scenario"]

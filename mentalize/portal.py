@@ -1,0 +1,91 @@
+"""Portal: `Mind` for synchronous callers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, aclosing
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .llm.examination import RoleReport
+from .types import Effort, Identity, MemoryMode
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
+    from .mind import Event, Messages, Mind, Reply
+
+Result = TypeVar("Result")
+
+
+class SyncMind:
+    """`Mind` for synchronous callers. Its event loop runs in a thread of its own from the first call to `close`."""
+
+    def __init__(self, mind: Mind) -> None:
+        self._mind = mind
+        self._stack = ExitStack()
+
+    def reply(
+        self,
+        messages: Messages,
+        who: Identity | None = None,
+        effort: Effort | str | None = None,
+        memory: MemoryMode | str | None = None,
+        **parameters: Any,
+    ) -> Reply:
+        """See `Mind.reply`."""
+        return self.run(lambda: self._mind.reply(messages, who, effort, memory, **parameters))
+
+    def stream(
+        self,
+        messages: Messages,
+        who: Identity | None = None,
+        effort: Effort | str | None = None,
+        memory: MemoryMode | str | None = None,
+        **parameters: Any,
+    ) -> Iterator[Event]:
+        """See `Mind.stream`. Leaving the loop early stops every call in flight."""
+        opened: AbstractContextManager[AsyncGenerator[Event]] = self._started.wrap_async_context_manager(
+            aclosing(self._mind.stream(messages, who, effort, memory, **parameters))
+        )
+        with opened as events:
+            while (event := self.run(lambda: anext(events, None))) is not None:
+                yield event
+
+    def doctor(self) -> tuple[RoleReport, ...]:
+        """See `Mind.doctor`."""
+        return self.run(self._mind.doctor)
+
+    def settle(self) -> tuple[str, ...]:
+        """See `Mind.settle`."""
+        return self.run(self._mind.settle)
+
+    def run(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Wait for what `work` begins, such as `lambda: mind.memory.search(who, "Rome")`."""
+        future = self._started.start_task_soon(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Release what `Mind.close` releases, and end the thread."""
+        self.run(self._mind.close)
+        self._stack.close()
+        self.__dict__.pop("_started", None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _started(self) -> BlockingPortal:
+        from anyio.from_thread import start_blocking_portal
+
+        return self._stack.enter_context(start_blocking_portal())
