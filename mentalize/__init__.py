@@ -15,24 +15,63 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import InputError, MentalizeError, ModelError, SettingsError
+    from .errors import (
+        EmbedderError,
+        InputError,
+        MemoryNotFound,
+        MentalizeError,
+        ModelError,
+        SettingsError,
+        StoreError,
+    )
+    from .llm.embedder import resolve_embedder
     from .llm.model import Capabilities, Completion, Delta, Model, Request, StructuredMode
     from .llm.scripted import FunctionModel, ScriptedModel
+    from .memory.memories import Explanation, Memories, Restored, Statistics, Timeline
+    from .memory.store import Deletion, Filter
     from .mind import Event, Finished, Mind, Reply, RoleReport, StageFinished, StageStarted, SyncMind, TextDelta
     from .settings import Settings
-    from .types import Contract, Effort, Identity, Message, Norm, Recollection, RoleCharter, Store, Trace
+    from .types import (
+        Contract,
+        Effort,
+        Embedder,
+        Identity,
+        Memory,
+        MemoryHit,
+        MemoryKind,
+        MemoryMode,
+        MemoryStatus,
+        Message,
+        Norm,
+        Recollection,
+        RoleCharter,
+        Store,
+        Trace,
+    )
 
 __all__ = [
     "Capabilities",
     "Completion",
     "Contract",
+    "Deletion",
     "Delta",
     "Effort",
+    "Embedder",
+    "EmbedderError",
     "Event",
+    "Explanation",
+    "Filter",
     "Finished",
     "FunctionModel",
     "Identity",
     "InputError",
+    "Memories",
+    "Memory",
+    "MemoryHit",
+    "MemoryKind",
+    "MemoryMode",
+    "MemoryNotFound",
+    "MemoryStatus",
     "MentalizeError",
     "Message",
     "Mind",
@@ -42,6 +81,7 @@ __all__ = [
     "Recollection",
     "Reply",
     "Request",
+    "Restored",
     "RoleCharter",
     "RoleReport",
     "ScriptedModel",
@@ -49,17 +89,32 @@ __all__ = [
     "SettingsError",
     "StageFinished",
     "StageStarted",
+    "Statistics",
     "Store",
+    "StoreError",
     "StructuredMode",
     "SyncMind",
     "TextDelta",
+    "Timeline",
     "Trace",
+    "resolve_embedder",
 ]
 
 _HOME = {
-    "errors": ("InputError", "MentalizeError", "ModelError", "SettingsError"),
+    "errors": (
+        "EmbedderError",
+        "InputError",
+        "MemoryNotFound",
+        "MentalizeError",
+        "ModelError",
+        "SettingsError",
+        "StoreError",
+    ),
+    "llm.embedder": ("resolve_embedder",),
     "llm.model": ("Capabilities", "Completion", "Delta", "Model", "Request", "StructuredMode"),
     "llm.scripted": ("FunctionModel", "ScriptedModel"),
+    "memory.memories": ("Explanation", "Memories", "Restored", "Statistics", "Timeline"),
+    "memory.store": ("Deletion", "Filter"),
     "mind": (
         "Event",
         "Finished",
@@ -72,7 +127,23 @@ _HOME = {
         "TextDelta",
     ),
     "settings": ("Settings",),
-    "types": ("Contract", "Effort", "Identity", "Message", "Norm", "Recollection", "RoleCharter", "Store", "Trace"),
+    "types": (
+        "Contract",
+        "Effort",
+        "Embedder",
+        "Identity",
+        "Memory",
+        "MemoryHit",
+        "MemoryKind",
+        "MemoryMode",
+        "MemoryStatus",
+        "Message",
+        "Norm",
+        "Recollection",
+        "RoleCharter",
+        "Store",
+        "Trace",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

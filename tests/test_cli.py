@@ -20,8 +20,8 @@ import structlog
 from mentalize.cli.conversation import read_context
 from mentalize.cli.graph import trace_schema
 from mentalize.cli.main import main
-from mentalize.cli.options import EffortName
-from mentalize.types import Effort
+from mentalize.cli.options import EffortName, MemoryName
+from mentalize.types import Effort, MemoryMode
 from openai_server import OpenAIServer, Reply
 
 PROGRAM = (sys.executable, "-m", "mentalize.cli")
@@ -102,8 +102,9 @@ def test_every_effort_answers(effort, capsys):
     assert capsys.readouterr().out.strip()
 
 
-def test_the_efforts_of_the_command_line_are_those_of_the_types():
+def test_the_names_on_the_command_line_are_those_of_the_types():
     assert set(get_args(EffortName)) == set(Effort)
+    assert set(get_args(MemoryName)) == set(MemoryMode)
 
 
 MESSAGES = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
@@ -410,6 +411,86 @@ class Screen:
         return os.read(self._terminal, 65536).decode(errors="replace") if ready else ""
 
 
+# --- memory -----------------------------------------------------------------------------------------------
+
+CAT = "My cat is called Miso."
+
+
+@pytest.fixture
+def instant(monkeypatch):
+    monkeypatch.setenv("MENTALIZE_MEMORY__EMBEDDER", "fake")
+    return Path(os.environ["XDG_DATA_HOME"]) / "mentalize" / "memory.db"
+
+
+def recalled(capsys, *arguments: str) -> list[str]:
+    """What `ask` recalls about the cat."""
+    capsys.readouterr()
+    assert main(["ask", "What is my cat Miso like?", "--effort", "minimal", "--json", *FAKE, *arguments]) == 0
+    recollection = json.loads(capsys.readouterr().out)["recollection"] or {"hits": []}
+    return [hit["memory"]["text"] for hit in recollection["hits"]]
+
+
+def test_what_is_said_in_a_chat_is_remembered_later_and_for_that_person_alone(instant, capsys):
+    done = run("chat", *FAKE, "--user", "ana", "--effort", "minimal", stdin=f"{CAT}\n/clear\nhow is Miso?\n/memory\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = " ".join(done.stdout.split())
+    assert f"turn: {CAT}" in shown
+    assert "shares 'miso'" in shown
+    assert "What is remembered stays" in shown
+    assert CAT in recalled(capsys, "--user", "ana")
+    assert CAT not in recalled(capsys, "--user", "ben")
+    assert CAT not in recalled(capsys, "--user", "ana", "--tenant", "shop")
+    assert CAT not in recalled(capsys, "--user", "ana", "--memory", "off")
+
+
+def test_without_a_person_nothing_is_written(instant, capsys):
+    assert main(["ask", CAT, *FAKE]) == 0
+    run("chat", *FAKE, stdin=f"{CAT}\n/memory\n")
+    assert not instant.exists()
+
+
+def test_read_only_memory_is_not_written(instant, capsys):
+    assert main(["ask", CAT, *FAKE, "--user", "ana", "--memory", "read-only"]) == 0
+    capsys.readouterr()
+    assert main(["memory", "list", "--user", "ana"]) == 2
+    assert "Nothing is remembered about ana" in told(capsys)
+
+
+def test_a_broken_memory_does_not_stop_the_talk(instant, capsys):
+    instant.parent.mkdir(parents=True)
+    instant.write_bytes(b"no database at all" * 999)
+    assert main(["ask", CAT, *FAKE, "--user", "ana", "--effort", "minimal"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == FAKE_REPLY + "\n"
+    assert "Going on without memory." in captured.err
+    assert "Miso" not in captured.err
+    assert instant.read_bytes() == b"no database at all" * 999
+
+
+@pytest.mark.parametrize("arguments", [["--session", "s"], ["--memory", "on"]])
+def test_memory_without_a_person_is_wrong_use(arguments, capsys):
+    assert main(["ask", CAT, *FAKE, *arguments]) == 2
+    assert "Add --user" in told(capsys)
+
+
+async def test_ctrl_c_after_the_reply_leaves_the_rest_for_later(instant):
+    """The model answers the person, and then never what it is asked in the background."""
+    replies = [Reply(text="hi there"), Reply(never=True)]
+    async with OpenAIServer(replies) as server:
+        program = await asyncio.create_subprocess_exec(
+            *PROGRAM, "ask", CAT, "--user", "ana", "--effort", "minimal",
+            "--model", "hosted_vllm/scripted", "--base-url", server.base_url,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert program.stdout is not None
+        assert await asyncio.wait_for(program.stdout.readline(), 20) == b"hi there\n"
+        assert await server.received(within=20)
+        await asyncio.sleep(0.5)
+        program.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(program.communicate(), 20)
+    assert (program.returncode, errors) == (0, b"mentalize: The rest is remembered at the next start.\n")
+
+
 # --- the others -------------------------------------------------------------------------------------------
 
 
@@ -426,6 +507,30 @@ def test_doctor_shows_settings_their_origins_and_the_models(capsys, monkeypatch)
     assert "hush" not in out
     for role in ("reason", "judge", "write"):
         assert re.search(rf"{role}\s+fake\s+yes", out)
+
+
+def test_doctor_shows_where_memory_is_and_makes_nothing(instant, capsys, monkeypatch):
+    assert main(["doctor", *FAKE]) == 0
+    out = capsys.readouterr().out
+    for expected in (
+        r"embedder\s+fake\s+yes\s+\d+ dimensions",
+        r"database\s+sqlite:///",
+        "made when something is first",
+    ):
+        assert re.search(expected, " ".join(out.split())), expected
+    assert not instant.parent.exists()
+    assert main(["ask", "hello", *FAKE, "--user", "ana"]) == 0
+    monkeypatch.setenv("MENTALIZE_MEMORY__EMBEDDER", "minilmm")
+    capsys.readouterr()
+    assert main(["doctor", *FAKE]) == 1
+    assert "'minilmm' names no embedder. Did you mean minilm?" in " ".join(capsys.readouterr().out.split())
+
+
+def test_doctor_fails_where_the_database_cannot_be_read(instant, capsys):
+    instant.parent.mkdir(parents=True)
+    instant.write_bytes(b"no database at all" * 999)
+    assert main(["doctor", *FAKE]) == 1
+    assert "The database of memory cannot be used: The memory database" in " ".join(capsys.readouterr().out.split())
 
 
 def test_doctor_fails_with_the_reason_when_a_role_cannot_work(capsys):

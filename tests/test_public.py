@@ -9,14 +9,15 @@ import pytest
 import mentalize
 
 RUNTIMES = {"chromadb", "langgraph", "litellm", "openai", "torch", "xllamacpp"}
-HEAVY = RUNTIMES | {"aiohttp", "prompt_toolkit", "rich", "typer"}
+MEMORY = {"alembic", "dateparser", "matplotlib", "numpy", "onnxruntime", "sqlalchemy", "tokenizers"}
+HEAVY = RUNTIMES | MEMORY | {"aiohttp", "prompt_toolkit", "rich", "typer"}
 
 
 def modules_after(statement: str) -> set[str]:
     """The top-level modules that a fresh interpreter has loaded after `statement`."""
     program = f"import json, sys\n{statement}\nprint(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
 
 
 def test_exports_are_sorted_and_each_once() -> None:
@@ -43,6 +44,15 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def test_importing_the_mind_loads_no_engine_and_no_model_runtime() -> None:
     assert not modules_after("from mentalize import Mind") & RUNTIMES
+
+
+def test_importing_memory_loads_no_database_and_no_embedder() -> None:
+    assert not modules_after("from mentalize import Memories, MemoryKind, resolve_embedder") & (RUNTIMES | MEMORY)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    asked = "from mentalize.cli.main import main; main(['memory', '--help'])"
+    assert not modules_after(asked) & (RUNTIMES | MEMORY)
 
 
 def test_importing_the_package_starts_nothing() -> None:

@@ -25,7 +25,9 @@ from mentalize.types import (
     HopReading,
     Hypothesis,
     HypothesisScore,
+    Memory,
     MemoryHit,
+    MemoryKind,
     MentalState,
     ModificationStep,
     Perception,
@@ -51,6 +53,10 @@ def scored(name: str, state: MentalState, explanation: str, *, eligible: bool = 
     )
     refined = RefinedHypothesis(**{"hypothesis": hypothesis, "text": explanation, "p_cond": 0.75, **refinement})
     return HypothesisScore(refined=refined, p_prior=0.25, information_gain=0.5, score=0.65, eligible=eligible)
+
+
+def remembered(name: str, kind: MemoryKind, text: str, speaker: str = "") -> Memory:
+    return Memory(id=name, kind=kind, text=text, observed_at=AT, speaker=speaker)
 
 
 def full_trace(text: str = "I'm fine. Go without me, really.") -> Trace:
@@ -83,9 +89,17 @@ def full_trace(text: str = "I'm fine. Go without me, really.") -> Trace:
         ),
         recollection=Recollection(
             hits=(
-                MemoryHit(id="m", kind="fact", status="confirmed", text="moved in May", score=0.5, why={"dense": 0.4}),
+                MemoryHit(
+                    memory=remembered("m", MemoryKind.FACT, "moved in May"),
+                    score=0.5,
+                    why={"meaning": 0.4, "retention": 0.9},
+                    reason="said on 2 May 2026; shares 'moved'",
+                ),
             ),
-            portrait="quiet in groups",
+            neighbours={"m": (remembered("n", MemoryKind.TURN, "Boxes everywhere.", speaker="ana"),)},
+            portrait=remembered("portrait", MemoryKind.PORTRAIT, "quiet in groups"),
+            summary=remembered("summary", MemoryKind.SUMMARY, "a new town"),
+            tokens=42,
         ),
         hypotheses=(first.refined.hypothesis, second.refined.hypothesis),
         foresight=Foresight((ForeseenAct("the person", "stays at home", "pride", "an honest invitation"),)),
@@ -159,7 +173,13 @@ def test_everything_that_happened_is_shown():
         "need: to be wanted",
         "silent flaw: does not say what happened",
         'risk: abuse: "he hits me" (noticed by lexicon, en)',
-        "fact: moved in May (confirmed, score 0.50: dense 0.40)",
+        "Recalled (1, about 42 tokens)",
+        "portrait: quiet in groups",
+        "summary: a new town",
+        "fact: moved in May (2026-11-01, confirmed)",
+        "because: said on 2 May 2026; shares 'moved'",
+        "score: 0.50: meaning 0.40, retention 0.90",
+        "beside it: ana: Boxes everywhere.",
         "h1 Emotion [chosen]: feels left out and hides it",
         "h2 Desire [not eligible]: wants an evening alone",
         "score: 0.65 (P_cond 0.75, P_prior 0.25, information gain +0.50)",

@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mentalize.errors import SettingsError
+from mentalize.memory.retention import TAU
 from mentalize.settings import Settings
-from mentalize.types import Effort
+from mentalize.types import Effort, MemoryKind
 
 
 @pytest.fixture(autouse=True)
@@ -155,11 +157,23 @@ def test_a_table_variable_that_is_no_json(monkeypatch):
         ("model", " "),
         ("log_level", "loud"),
         ("roles", "reason"),
+        ("memory.zone", "Europe/Dubblin"),
+        ("memory.url", "memory.db"),
+        ("memory.mode", "sometimes"),
+        ("memory.fading.turn", 0),
+        ("memory.archive_below", 1.1),
+        ("memory.trace_days", -1),
     ],
 )
 def test_a_value_out_of_its_range_is_told_where_it_stands_and_what_is_meant(key, value):
+    given: dict[str, Any] = {}
+    *tables, last = key.split(".")
+    inside = given
+    for table in tables:
+        inside = inside.setdefault(table, {})
+    inside[last] = value
     with pytest.raises(SettingsError) as caught:
-        Settings.load(**{key: value})
+        Settings.load(**given)
     assert caught.value.message.startswith(f"{key} = ")
     assert "(argument): " in caught.value.message
     assert caught.value.hint.startswith(f"{key}: ")
@@ -195,6 +209,43 @@ def test_paths_in_a_file_are_beside_it(tmp_path):
     assert settings.charter == str(tmp_path / "far/roles/nurse.toml")
     assert settings.models_folder == Path.home() / "gguf"
     assert Settings.load(config=write(tmp_path / "named.toml", 'charter = "tutor"')).charter == "tutor"
+
+
+def test_the_database_is_in_the_data_folder_and_its_index_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    memory = Settings().memory
+    assert memory.database_url == f"sqlite:///{tmp_path}/data/mentalize/memory.db"
+    assert memory.index_place == f"{tmp_path}/data/mentalize/memory.index"
+    elsewhere = Settings(memory={"url": "sqlite:////srv/ana.db"}).memory
+    assert elsewhere.index_place == "/srv/memory.index"
+    server = Settings(memory={"url": "postgresql://db/app", "index": "http://chroma:8000"}).memory
+    assert (server.database_url, server.index_place) == ("postgresql://db/app", "http://chroma:8000")
+    assert Settings(memory={"url": "postgresql://db/app"}).memory.index_place == memory.index_place
+
+
+def test_a_database_in_a_file_of_settings_is_beside_that_file(tmp_path):
+    text = '[memory]\nurl = "sqlite:///ana.db"\nindex = "ana.index"'
+    memory = Settings.load(config=write(tmp_path / "far/settings.toml", text)).memory
+    assert memory.database_url == f"sqlite:///{tmp_path}/far/ana.db"
+    assert memory.index_place == str(tmp_path / "far/ana.index")
+    kept = '[memory]\nurl = "postgresql://me:pw@db/app"\nindex = "https://chroma"'
+    memory = Settings.load(config=write(tmp_path / "far/server.toml", kept)).memory
+    assert (memory.database_url, memory.index_place) == ("postgresql://me:pw@db/app", "https://chroma")
+
+
+def test_the_password_of_a_database_is_never_shown():
+    settings = Settings(memory={"url": "postgresql://me:hush@db/app"})
+    assert "hush" not in repr(settings) + str(settings)
+    with pytest.raises(SettingsError) as caught:
+        Settings(memory={"url": "mysql://me:hush@db/app"})
+    assert "hush" not in str(caught.value) and "postgresql://" in str(caught.value)
+
+
+def test_the_curve_has_a_tau_for_every_kind():
+    curve = Settings(memory={"fading": {"turn": 2, "portrait": 40}, "archive_below": 0.1}).memory.as_curve()
+    assert set(curve.tau) == set(MemoryKind)
+    assert (curve.tau[MemoryKind.TURN], curve.tau[MemoryKind.DAY_PORTRAIT], curve.archive_below) == (2, 40, 0.1)
+    assert dict(Settings().memory.as_curve().tau) == dict(TAU)
 
 
 def test_a_role_shares_the_endpoint_of_its_provider_only():

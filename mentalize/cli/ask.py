@@ -5,18 +5,35 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import BaseUrl, Config, Debug, Effort, Model, load
+from .leaving import remember_the_rest
+from .options import (
+    DEFAULT_TENANT,
+    BaseUrl,
+    Config,
+    Debug,
+    Effort,
+    Memory,
+    MemoryName,
+    Model,
+    Session,
+    Talker,
+    Tenant,
+    load,
+    who_of,
+)
 from .plain import plain, safe_json
+from .remembered import prepare_memory
 from .weights import prepare
 
 if TYPE_CHECKING:
     from ..mind import Reply
     from ..settings import Settings
-    from ..types import Message, Trace
+    from ..types import Identity, Message, Trace
 
 Text = Annotated[
     str | None,
@@ -42,6 +59,10 @@ def ask(
     context: Context = None,
     why: Why = False,
     as_json: AsJson = False,
+    user: Talker = None,
+    tenant: Tenant = DEFAULT_TENANT,
+    session: Session = None,
+    memory: Memory = None,
     config: Config = None,
     debug: Debug = False,
 ) -> None:
@@ -50,11 +71,20 @@ def ask(
 
     settings = load(config, effort=effort, model=model, base_url=base_url)
     messages = gather(text, context)
+    who = who_of(user, tenant, session, memory)
     prepare(settings)
-    reply = asyncio.run(_reply(settings, messages))
-    if as_json:
-        sys.stdout.write(trace_json(reply.trace) + "\n")
-        return
+
+    def show(reply: Reply) -> None:
+        if as_json:
+            sys.stdout.write(trace_json(reply.trace) + "\n")
+        else:
+            _print(reply, why=why)
+        sys.stdout.flush()
+
+    asyncio.run(_answer(settings, messages, who, memory, show))
+
+
+def _print(reply: Reply, *, why: bool) -> None:
     sys.stdout.write(plain(reply.text) + "\n")
     if why:
         from .render import console, print_reasoning
@@ -73,18 +103,28 @@ def trace_json(trace: Trace) -> str:
     return safe_json(json.dumps(document, ensure_ascii=False, indent=2))
 
 
-async def _reply(settings: Settings, messages: tuple[Message, ...]) -> Reply:
+async def _answer(
+    settings: Settings,
+    messages: tuple[Message, ...],
+    who: Identity | None,
+    memory: MemoryName | None,
+    show: Callable[[Reply], None],
+) -> None:
     from ..errors import ModelError
     from ..mind import Finished, Mind
     from .progress import Progress
 
     reply: Reply | None = None
-    with Progress() as progress:
-        async with Mind(settings) as mind:
-            async for event in mind.stream(messages, live=False):
+    async with Mind(settings) as mind:
+        if who is not None and memory != "off":
+            await prepare_memory(mind, who)
+        with Progress() as progress:
+            async for event in mind.stream(messages, who, live=False, memory=memory):
                 progress.see(event)
                 if isinstance(event, Finished):
                     reply = event.reply
-    if reply is None:
-        raise ModelError("The turn ended without a reply.", hint="Try again with --debug.")
-    return reply
+        if reply is None:
+            raise ModelError("The turn ended without a reply.", hint="Try again with --debug.")
+        show(reply)
+        if who is not None:
+            await remember_the_rest(mind)

@@ -5,18 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, cast, get_args
 
 from ..errors import InputError, MentalizeError
-from .options import BaseUrl, Config, Debug, Effort, EffortName, Model, load
+from .interrupt import interrupt_cancels, is_leaving
+from .leaving import remember_the_rest
+from .options import (
+    DEFAULT_TENANT,
+    BaseUrl,
+    Config,
+    Debug,
+    Effort,
+    EffortName,
+    Memory,
+    MemoryName,
+    Model,
+    Session,
+    Talker,
+    Tenant,
+    load,
+    who_of,
+)
 from .plain import one_line, plain, whole
+from .remembered import prepare_memory
 from .weights import prepare
 
 if TYPE_CHECKING:
@@ -24,12 +40,13 @@ if TYPE_CHECKING:
 
     from ..mind import Mind, Reply
     from ..settings import Settings
-    from ..types import Message
+    from ..types import Identity, Message
 
 HELP = """\
 /why              how the last reply came about
+/memory           what was remembered for the last reply, and why
 /effort [LEVEL]   show or set how much thought a turn gets: {efforts}
-/clear            forget this conversation
+/clear            begin a new conversation
 /save FILE        write this conversation as JSON, which --context reads
 /help             this list
 /quit             leave; Ctrl-D does, too
@@ -40,16 +57,21 @@ def chat(
     effort: Effort = None,
     model: Model = None,
     base_url: BaseUrl = None,
+    user: Talker = None,
+    tenant: Tenant = DEFAULT_TENANT,
+    session: Session = None,
+    memory: Memory = None,
     config: Config = None,
     debug: Debug = False,
 ) -> None:
-    """Talk. /help lists the commands."""
+    """Talk, and with --user be remembered. /help lists the commands."""
     settings = load(config, effort=effort, model=model, base_url=base_url)
+    who = who_of(user, tenant, session, memory)
     prepare(settings)
-    asyncio.run(_talk(settings))
+    asyncio.run(_talk(settings, who, memory))
 
 
-async def _talk(settings: Settings) -> None:
+async def _talk(settings: Settings, who: Identity | None, memory: MemoryName | None) -> None:
     from ..mind import Mind
     from .render import console
 
@@ -58,10 +80,14 @@ async def _talk(settings: Settings) -> None:
     if interactive:
         out.print(f"mentalize, model {one_line(settings.model)}. /help lists the commands.", style="dim")
     async with Mind(settings) as mind:
-        talk = Conversation(mind, out, settings.effort.value)
+        if who is not None and memory != "off":
+            await prepare_memory(mind, who)
+        talk = Conversation(mind, out, settings.effort.value, who, memory)
         async for line in _typed_lines() if interactive else _piped_lines():
             if not await talk.take(whole(line)):
                 break
+        if who is not None:
+            await remember_the_rest(mind)
 
 
 @dataclass
@@ -71,6 +97,8 @@ class Conversation:
     mind: Mind
     out: Console
     effort: EffortName
+    who: Identity | None = None
+    memory: MemoryName | None = None
     messages: list[Message] = field(default_factory=list["Message"])
     last: Reply | None = None
 
@@ -99,11 +127,14 @@ class Conversation:
                 self.out.print(HELP.format(efforts=", ".join(get_args(EffortName))))
             case "/why":
                 self._why()
+            case "/memory":
+                self._show_memory()
             case "/effort":
                 self._set_effort(argument)
             case "/clear":
                 self.messages, self.last = [], None
-                self.out.print("Forgotten.", style="dim")
+                kept = "" if self.who is None else " What is remembered stays; `mentalize memory forget` deletes it."
+                self.out.print(f"Forgotten.{kept}", style="dim")
             case "/save":
                 self._save(argument)
             case _:
@@ -116,6 +147,15 @@ class Conversation:
         if self.last is None:
             raise InputError("There is no reply yet.")
         print_reasoning(self.last.trace, self.out)
+
+    def _show_memory(self) -> None:
+        from .render import recollection_tree
+
+        if self.who is None:
+            raise InputError("Nothing is remembered: it is not said who is talking.", hint="Begin with --user.")
+        if self.last is None:
+            raise InputError("There is no reply yet.")
+        self.out.print(recollection_tree(self.last.trace.recollection))
 
     def _set_effort(self, level: str) -> None:
         if level:
@@ -145,11 +185,11 @@ class Conversation:
 
         said = [*self.messages, user(text)]
         turn = asyncio.ensure_future(self._answer(said))
-        with _interrupt_cancels(turn):
+        with interrupt_cancels(turn):
             try:
                 self.last = await turn
             except asyncio.CancelledError:
-                if not turn.cancelled() or _task_is_leaving():
+                if not turn.cancelled() or is_leaving():
                     raise
                 self.out.print("\n(stopped)", style="dim")
                 return
@@ -161,7 +201,7 @@ class Conversation:
 
         shown = ""
         with Progress() as progress:
-            async for event in self.mind.stream(messages, effort=self.effort):
+            async for event in self.mind.stream(messages, self.who, self.effort, memory=self.memory):
                 progress.see(event)
                 if isinstance(event, TextDelta) and event.text:
                     progress.stop()
@@ -183,27 +223,6 @@ class Conversation:
     def _write(self, text: str) -> None:
         sys.stdout.write(plain(text))
         sys.stdout.flush()
-
-
-def _task_is_leaving() -> bool:
-    """Whether the program itself was cancelled, rather than the turn alone."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-@contextlib.contextmanager
-def _interrupt_cancels(turn: asyncio.Future[Reply]) -> Generator[None]:
-    """While inside, Ctrl-C stops the turn and leaves the program alone."""
-    loop = asyncio.get_running_loop()
-
-    def stop(_: int, __: FrameType | None) -> None:
-        loop.call_soon_threadsafe(turn.cancel)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 # --- lines ------------------------------------------------------------------------------------------------

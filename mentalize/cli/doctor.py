@@ -1,4 +1,4 @@
-"""`mentalize doctor`: the settings in force, where each comes from, and whether each role's model works."""
+"""`mentalize doctor`: the settings in force, where each comes from, and whether models and memory work."""
 
 from __future__ import annotations
 
@@ -17,36 +17,42 @@ if TYPE_CHECKING:
 
     from ..mind import RoleReport
     from ..settings import Settings
+    from .memory_report import PartReport
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def doctor(model: Model = None, base_url: BaseUrl = None, config: Config = None, debug: Debug = False) -> None:
-    """Say what works here; exit with 1 if a role cannot work."""
+    """Say what works here; exit with 1 if a role or memory cannot work."""
     from .render import console
 
     settings = load(config, model=model, base_url=base_url)
     out = console()
     out.print(settings_table(settings))
     prepare(settings)
-    reports = asyncio.run(_examine(settings))
+    reports, parts = asyncio.run(_examine(settings))
     out.print(reports_table(reports))
-    broken = [report for report in reports if not report.ok]
-    for report in broken:
-        out.print(one_line(f"{report.role} cannot work: {report.error}"), soft_wrap=True)
+    out.print(memory_table(parts))
+    broken = [f"{report.role} cannot work: {report.error}" for report in reports if not report.ok]
+    broken += [f"The {part.part} of memory cannot be used: {part.state}" for part in parts if not part.ok]
+    for problem in broken:
+        out.print(one_line(problem), soft_wrap=True)
     if broken:
         raise typer.Exit(1)
-    out.print("Every role works.")
+    out.print("Every role works, and so does memory.")
 
 
-async def _examine(settings: Settings) -> tuple[RoleReport, ...]:
+async def _examine(settings: Settings) -> tuple[tuple[RoleReport, ...], tuple[PartReport, ...]]:
     from ..mind import Mind
+    from .memory_report import examine_memory
     from .progress import Progress
 
     with Progress() as progress:
         progress.say("asking each role's model")
         async with Mind(settings) as mind:
-            return await mind.doctor()
+            roles = await mind.doctor()
+        progress.say("trying memory")
+        return roles, await examine_memory(settings)
 
 
 def settings_table(settings: Settings) -> Table:
@@ -70,6 +76,14 @@ def reports_table(reports: tuple[RoleReport, ...]) -> Table:
             ("yes" if report.logprobs else "no") if report.ok else "?",
             f"{report.seconds:.2f} s" if report.ok else "?",
         )
+    return table
+
+
+def memory_table(parts: tuple[PartReport, ...]) -> Table:
+    """Where memories are kept, and by what they are found."""
+    table = _table("Memory", "part", "in use", "works", "state")
+    for part in parts:
+        _row(table, part.part, shown(part.place), "yes" if part.ok else "no", part.state if part.ok else "see below")
     return table
 
 

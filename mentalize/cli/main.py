@@ -51,6 +51,14 @@ def prompts(context: typer.Context) -> None:
     typer.main.get_group(prompts_app).main(args=context.args, prog_name="mentalize prompts", obj=context.obj)
 
 
+@app.command(context_settings=_FORWARDED)
+def memory(context: typer.Context) -> None:
+    """See what is remembered about a person, and change it: list, search, why, timeline, correct, forget, export."""
+    from .memory import app as memory_app
+
+    typer.main.get_group(memory_app).main(args=context.args, prog_name="mentalize memory", obj=context.obj)
+
+
 def _print_version(value: bool) -> None:
     if value:
         from importlib.metadata import PackageNotFoundError, version

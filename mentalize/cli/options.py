@@ -10,9 +10,11 @@ import typer
 
 if TYPE_CHECKING:
     from ..settings import Settings
+    from ..types import Identity
 
-# Spelled out, because `mentalize.types` brings pydantic, which `--help` can do without. A test holds them together.
+# Spelled out, because `mentalize.types` brings pydantic, which `--help` can do without. Tests hold them together.
 EffortName = Literal["none", "minimal", "low", "medium", "high", "auto"]
+MemoryName = Literal["on", "read-only", "off"]
 
 
 @dataclass
@@ -38,6 +40,45 @@ Effort = Annotated[
     EffortName | None,
     typer.Option("--effort", metavar="LEVEL", help="How much thought: none, minimal, low, medium, high or auto."),
 ]
+DEFAULT_TENANT = "default"
+Tenant = Annotated[str, typer.Option("--tenant", metavar="ID", help="The app or customer that the person belongs to.")]
+Talker = Annotated[
+    str | None,
+    typer.Option(
+        "--user", metavar="ID", help="Who is talking. What they say is remembered; without it, nothing is.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Session = Annotated[
+    str | None,
+    typer.Option(
+        "--session", metavar="ID", help="The session that this belongs to; a new one, if not given.", show_default=False
+    ),
+]
+Memory = Annotated[
+    MemoryName | None,
+    typer.Option(
+        "--memory", metavar="MODE", help="on, read-only (recall, and keep nothing) or off; the setting, if not given."
+    ),
+]
+
+
+def who_of(user: str | None, tenant: str, session: str | None, memory: MemoryName | None) -> Identity | None:
+    """Who is talking, in a session of their own if none is named.
+
+    Raises:
+        InputError: a session or memory mode is given, and nobody whose it could be.
+    """
+    from datetime import UTC, datetime
+
+    from ..errors import InputError
+    from ..types import Identity
+
+    if user is not None:
+        return Identity(tenant, user, session=session or f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+    if session is not None or memory in {"on", "read-only"}:
+        raise InputError("It is not said who is talking.", hint="Add --user.")
+    return None
 
 
 def load(config: Path | None, **arguments: object) -> Settings:

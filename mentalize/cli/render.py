@@ -41,7 +41,14 @@ def console(*, error: bool = False) -> Console:
 
 def print_reasoning(trace: Trace, to: Console) -> None:
     """Print how a reply came about."""
-    to.print(reasoning(trace, unicode=_has_blocks(to.encoding)))
+    to.print(reasoning(trace, unicode=has_blocks(to.encoding)))
+
+
+def recollection_tree(recollection: Recollection | None) -> Tree:
+    """What memory brought to a turn, and why."""
+    tree = Tree(_head("What was remembered for this reply"), guide_style="dim")
+    _add_recollection(tree, recollection)
+    return tree
 
 
 def reasoning(trace: Trace, *, unicode: bool = True) -> Tree:
@@ -98,18 +105,21 @@ def _add_perception(tree: Tree, perception: Perception | None, risk: Sequence[Ri
 
 
 def _add_recollection(tree: Tree, recollection: Recollection | None) -> None:
-    if recollection is None or not (recollection.hits or recollection.portrait):
+    if recollection is None or not (recollection.hits or recollection.portrait or recollection.summary):
         tree.add(_head("Recalled")).add(_absent("nothing"))
         return
-    branch = tree.add(_head("Recalled", f"{len(recollection.hits)}"))
-    _add_given(branch, "portrait", recollection.portrait)
+    branch = tree.add(_head("Recalled", f"{len(recollection.hits)}, about {recollection.tokens} tokens"))
+    for name, memory in (("portrait", recollection.portrait), ("summary", recollection.summary)):
+        _add_given(branch, name, memory.text if memory is not None else "")
     for hit in recollection.hits:
+        memory = hit.memory
+        said = f"{memory.observed_at:%Y-%m-%d}, {memory.status}"
+        leaf = branch.add(_field(one_line(memory.kind.replace("_", " ")), f"{_short(memory.text)} ({said})"))
+        _add_given(leaf, "because", hit.reason)
         why = ", ".join(f"{one_line(name)} {value:.2f}" for name, value in hit.why.items())
-        branch.add(
-            _field(
-                one_line(hit.kind), f"{_short(hit.text)} ({one_line(hit.status)}, score {hit.score:.2f}{_after(why)})"
-            )
-        )
+        leaf.add(_field("score", f"{hit.score:.2f}{_after(why)}"))
+        for near in recollection.neighbours.get(memory.id, ()):
+            _add_given(leaf, "beside it", f"{near.speaker}: {near.text}" if near.speaker else near.text)
 
 
 def _add_hypotheses(tree: Tree, trace: Trace) -> None:
@@ -317,7 +327,8 @@ def _number(value: float | None) -> str:
     return "?" if value is None else f"{value:.2f}"
 
 
-def _has_blocks(encoding: str) -> bool:
+def has_blocks(encoding: str) -> bool:
+    """Whether an encoding knows the signs that bars are drawn with."""
     try:
         "█".encode(encoding)
     except (UnicodeEncodeError, LookupError):
