@@ -13,7 +13,8 @@ def main() -> None:
     needs_weights = any("local_model" in word for word in sys.argv[1:])
     prepare("test", *(["run"] if needs_weights else []))
     os.chdir(ROOT)
-    run("pytest", *sys.argv[1:])
+    # All of the tests run on every processor; those chosen by arguments run as pytest would run them.
+    run("pytest", *(sys.argv[1:] or ["--numprocesses=auto"]))
 
 
 if __name__ == "__main__":
