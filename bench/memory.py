@@ -383,8 +383,9 @@ def judged(results: Sequence[Result]) -> bool:
     faults = []
     if power > EXPONENT:
         faults.append(f"recall grows with the power {power:.2f} of the memories, more than {EXPONENT}")
-    if many.recall["p95"] > TARGET_MS:
-        faults.append(f"recall among {many.people:,} people takes {many.recall['p95']:.1f} ms, more than {TARGET_MS}")
+    # Not by `Memories`: those ask the same again, of pages that are in memory by then.
+    if (slow := many.recall["p95"]) > TARGET_MS:
+        faults.append(f"recall among {many.people:,} people takes {slow:.1f} ms, more than {TARGET_MS}")
     print(f"recall for one person grows with the power {power:.2f} of the memories (1 is linear)")
     for fault in faults:
         print(f"missed: {fault}", file=sys.stderr)

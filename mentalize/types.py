@@ -6,6 +6,7 @@ Scores, probabilities and confidences are floats in [0, 1] unless said otherwise
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -107,6 +108,9 @@ def assistant(text: str) -> Message:
 LONGEST_NAME = 512
 """Characters of a tenant or user."""
 
+_NO_NAME = frozenset(("Cc", "Cs", "Zl", "Zp"))
+"""Unicode's control characters, lone surrogates and line separators; joined emoji and Persian need the other ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -130,9 +134,9 @@ class Identity:
                     f"Identity.{name} is empty.",
                     hint="Give a non-empty tenant and user, or who=None for a turn without memory.",
                 )
-            if len(value) > LONGEST_NAME or not value.isprintable():
+            if len(value) > LONGEST_NAME or any(unicodedata.category(sign) in _NO_NAME for sign in value):
                 raise InputError(
-                    f"Identity.{name} is longer than {LONGEST_NAME} characters or holds unprintable ones.",
+                    f"Identity.{name} is longer than {LONGEST_NAME} characters or holds control characters.",
                     hint="Use a short stable id, such as the key of the person in your own database.",
                 )
 

@@ -200,7 +200,7 @@ def test_any_printable_name_is_a_person_of_their_own(capsys):
 
 
 @pytest.mark.parametrize(
-    ("user", "why"), [("x" * 10_000, "longer than 512"), ("a\x1bb", "unprintable"), (" ", "empty")]
+    ("user", "why"), [("x" * 10_000, "longer than 512"), ("a\x1bb", "control characters"), (" ", "empty")]
 )
 def test_a_name_that_cannot_be_one_is_refused(user, why, capsys):
     assert memory("list", user=user) == 2

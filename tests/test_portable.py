@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mentalize import Identity, InputError, Memories, Memory, MemoryKind, MemoryStatus
@@ -193,6 +193,7 @@ plain = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.text(min_size=1).filter(str.strip), moments, st.dictionaries(st.text(), plain), st.floats(0, 1))
 def test_any_memory_survives_as_a_line(text: str, at: datetime, details: dict[str, Any], share: float) -> None:
     memory = replace(life()[-1], text=text, observed_at=at, details=details, importance=share, confidence=share)
