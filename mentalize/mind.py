@@ -528,12 +528,11 @@ def memories_of(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
     """
     from .llm.embedder import resolve_embedder
     from .memory.memories import Memories
-    from .memory.store import MemoryStore
 
     chosen = settings.memory
-    return Memories(
-        MemoryStore(chosen.database_url, clock=clock, zone=chosen.zone),
-        resolve_embedder(chosen.embedder, cache_folder=settings.cache_folder),
+    return Memories.at(
+        chosen.database_url,
+        resolve_embedder(chosen.embedder),
         index=chosen.index_place,
         curve=chosen.as_curve(),
         clock=clock,

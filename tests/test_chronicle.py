@@ -129,6 +129,18 @@ async def test_the_portrait_reaches_the_writer(mind: Build, days: Days) -> None:
     assert "Ask twice." in written
 
 
+async def test_what_a_small_model_makes_up_gives_way_to_the_persons_words(mind: Build) -> None:
+    invented = {"portrait": "They are a software engineer who loves to code.", "strategy": "Talk about code."}
+    read = {"summary": "They live in Rome and have a dog called Bo."}
+    script = {**SCRIPT, "portray": invented, "summarise": read, "remember": {"facts": []}}
+    mentalizing = mind(ScriptedModel(script, name="embedded/test"))
+    await mentalizing.reply("I live in Rome with my dog Bo.", ANA, "minimal")
+    await mentalizing.settle()
+    made = await rolled_up(mentalizing)
+    assert made["summary"].text == read["summary"]
+    assert made["portrait"].text == "I live in Rome with my dog Bo." and "strategy" not in made["portrait"].details
+
+
 async def test_what_did_not_change_is_not_made_again(mind: Build, days: Days) -> None:
     model = Counting()
     mentalizing = mind(model)

@@ -209,6 +209,7 @@ async def test_what_was_refuted_is_not_remembered_at_the_person(tmp_path: Path) 
                 memory(MemoryKind.INFERENCE, MemoryStatus.REFUTED, "Hates dogs."),
                 memory(MemoryKind.INFERENCE, MemoryStatus.UNCONFIRMED, "Longs for tea."),
                 memory(MemoryKind.TURN, MemoryStatus.CONFIRMED, "You like cats.", details={"role": "assistant"}),
+                memory(MemoryKind.TURN, MemoryStatus.CONFIRMED, "Do I like tea?", details={"role": "user"}),
                 memory(MemoryKind.PREFERENCE, MemoryStatus.CONFIRMED, "Likes\ncoffee."),
             )
             portrait = memory(MemoryKind.PORTRAIT, MemoryStatus.UNCONFIRMED, "A careful person.")

@@ -16,7 +16,7 @@ from mentalize import Identity, Mind
 from mentalize.agents.attribution import used
 from mentalize.agents.gleanings import Proposal, checked
 from mentalize.errors import Forgotten, InputError, ModelUnavailable
-from mentalize.llm.model import Request
+from mentalize.llm.model import Choice, Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
 from mentalize.memory.store import Filter
 from mentalize.types import (
@@ -204,6 +204,20 @@ async def test_a_memory_that_a_reply_used_is_stronger_once(mind: Build, days: Da
     used_one, unused = await mentalizing.memory.get(ANA, [bo.id, tea.id])
     assert (used_one.strength, unused.strength) == (2, 1)
     assert used_one.last_recalled_at == days.now
+
+
+async def test_a_small_models_draft_that_says_what_is_remembered_has_no_rival(mind: Build) -> None:
+    reading = {"cause": "my dog", "need": "a name", "hypotheses": [{**READING["hypotheses"][0], "words": "my dog"}]}
+
+    def model(request: Request) -> Any:
+        if isinstance(request.format, Choice):
+            return {option: 0.9 if option == "B" else 0.1 for option in request.format.options}
+        return reading if request.purpose == "read" else "Your dog is called Bo."
+
+    mentalizing = mind(FunctionModel(model), choosing=True)
+    await mentalizing.memory.remember(ANA, "My dog is called Bo")
+    trace = (await mentalizing.reply("What is the name of my dog?", ANA, memory="read-only")).trace
+    assert trace.reply == "Your dog is called Bo." and trace.reply_origin == "writer"
 
 
 async def test_a_failed_reply_leaves_feedback_and_weakens_the_pattern_it_leaned_on(mind: Build, days: Days) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..memory.importance import statements
 from ..prompts.format import one_line, recalled
 from ..types import (
     Foresight,
@@ -175,9 +176,10 @@ def _anchors(recollection: Recollection | None, zone: str) -> tuple[str, ...]:
 
 
 def _is_sure(memory: Memory) -> bool:
-    """Whether a reply may lean on it: neither a guess, nor refuted, nor what we said or think ourselves."""
+    """Whether a reply may lean on it: no guess, nothing refuted, nothing of our own, and no mere question."""
     ours = memory.details.get("role") == "assistant" or memory.kind in (MemoryKind.SCENARIO, MemoryKind.FEEDBACK)
-    return memory.status is MemoryStatus.CONFIRMED and not ours
+    states = memory.kind is not MemoryKind.TURN or bool(statements(memory.text).strip())
+    return memory.status is MemoryStatus.CONFIRMED and not ours and states
 
 
 def _must(found: Findings, act: Act) -> tuple[str, ...]:

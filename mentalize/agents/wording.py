@@ -20,3 +20,9 @@ def words_of(text: str) -> tuple[Word, ...]:
 def held_by(word: Word, terms: frozenset[str]) -> bool:
     """Whether a text with these terms holds the word."""
     return not word.isdisjoint(terms)
+
+
+def share_held(text: str, source: str) -> float:
+    """The share of the content words of `text` that `source` holds, in [0, 1]; 1 for a text without any."""
+    words, terms = words_of(text), frozenset(terms_of(source))
+    return sum(held_by(word, terms) for word in words) / len(words) if words else 1.0

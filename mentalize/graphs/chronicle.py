@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from ..agents.wording import share_held
 from ..errors import Forgotten
 from ..memory.importance import importance_of
 from ..memory.memories import Memories
@@ -36,6 +37,9 @@ _ROWS = 20_000
 
 _LINE = 24
 """Characters that a line of a transcript or list takes besides its text, about."""
+
+_FEW_LINES = 480
+"""Characters of what stands in for a summary or portrait."""
 
 _OURS = 0.5
 """Weight of the assistant's words when a long day is cut."""
@@ -100,6 +104,10 @@ class Chronicle:
             status = MemoryStatus.UNCONFIRMED
         else:
             text, status = await agents.summarizer(roll.material, roll.when), MemoryStatus.CONFIRMED
+        if not text.strip() or share_held(text, roll.material) < agents.grounded:
+            # What a small model made up about a person is worse than nothing: their own words stand in for it.
+            text, status = in_their_words(roll.sources), MemoryStatus.CONFIRMED
+            details = {key: value for key, value in details.items() if key != "strategy"} | {"in_their_words": True}
         made = Memory(
             id=roll.id,
             kind=roll.kind,
@@ -144,6 +152,13 @@ def shortlist(rows: Sequence[Memory], longest: int) -> tuple[Memory, ...]:
             kept.add(row.id)
             left -= cost
     return tuple(row for row in rows if row.id in kept)
+
+
+def in_their_words(sources: Sequence[Memory]) -> str:
+    """What of the sources fits into a few lines, in their own words: the person's rows, or the notes on days."""
+    own = [source for source in sources if source.details.get("role") != ASSISTANT]
+    kept = shortlist([replace(source, text=one_line(source.text)) for source in own], _FEW_LINES)
+    return " ".join(shortened(source.text, _FEW_LINES // 3) for source in kept)
 
 
 def _weight(row: Memory) -> float:

@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.runtime import Runtime
 
+from ..agents.attribution import used
 from ..agents.brief_reader import BriefReader
 from ..agents.intake import must_be_whole
 from ..agents.language import language_of
@@ -362,9 +363,11 @@ async def _offer(state: State, context: TurnContext, plan: Plan, critique: str, 
     if signs:
         return Draft(text=context.vetted(signs), origin="referral", revision=revision)
     perception = perceived(state)
-    forms = list(context.forms(perception))[:FORMS] if perception else []
     write = context.team.writer
     draft = await write(context.turn, plan, critique=critique, revision=revision, temperature=TEMPERATURE)
+    # No form knows what is remembered: a draft that says it has no rival.
+    remembers = used(state.get("recollection"), plan, context.turn.text, draft.text)
+    forms = list(context.forms(perception))[:FORMS] if perception and not remembers else []
     offered = [Candidate(draft.text, "writer")] if _fits(draft.text, context) else []
     offered += [Candidate(text, f"form:{name}") for name, text in forms]
     candidates = tuple(candidate for candidate in offered if context.passes(candidate.text))

@@ -88,6 +88,7 @@ class Prompts:
     remember_brief: Prompt[BriefRememberInputs]
     summarise: Prompt[SummariseInputs]
     portray: Prompt[PortrayInputs]
+    portray_brief: Prompt[PortrayInputs]
 
     @classmethod
     def from_library(cls, library: Library) -> Prompts:
@@ -125,6 +126,7 @@ class Prompts:
             remember_brief=library.get("remember_brief", BriefRememberInputs),
             summarise=library.get("summarise", SummariseInputs),
             portray=library.get("portray", PortrayInputs),
+            portray_brief=library.get("portray_brief", PortrayInputs),
         )
 
 
@@ -217,12 +219,15 @@ class NoteTakers:
     portraitist: Portraitist
     longest: int
     """Characters of material that one question may show."""
+    grounded: float
+    """Share of a summary's or portrait's content words that must occur in the material; a small model invents."""
 
 
 _MATERIAL = 12_000
 _BRIEF_MATERIAL = 3_000
 _BRIEF_WORDS = 50
 _BRIEF_TOKENS = 160
+_BRIEF_GROUNDED = 0.5
 
 
 def note_takers(model: Model, prompts: Prompts, *, brief: bool, zone: str) -> NoteTakers:
@@ -236,13 +241,15 @@ def note_takers(model: Model, prompts: Prompts, *, brief: bool, zone: str) -> No
                 model=model, framing=framing, prompt=prompts.summarise, words=_BRIEF_WORDS, max_tokens=_BRIEF_TOKENS
             ),
             portraitist=Portraitist(
-                model=model, framing=framing, prompt=prompts.portray, words=_BRIEF_WORDS, max_tokens=_BRIEF_TOKENS
+                model=model, framing=framing, prompt=prompts.portray_brief, words=_BRIEF_WORDS, max_tokens=_BRIEF_TOKENS
             ),
             longest=longest,
+            grounded=_BRIEF_GROUNDED,
         )
     return NoteTakers(
         rememberer=Rememberer(model=model, framing=framing, prompt=prompts.remember),
         summarizer=Summarizer(model=model, framing=framing, prompt=prompts.summarise),
         portraitist=Portraitist(model=model, framing=framing, prompt=prompts.portray),
         longest=longest,
+        grounded=0.0,
     )

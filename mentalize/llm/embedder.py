@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 
 from ..errors import EmbedderError
 from ..types import Embedder
@@ -25,14 +24,11 @@ _EXAMPLES = {
 }
 
 
-def resolve_embedder(
-    name: str, *, cache_folder: Path | None = None, api_key: str | None = None, base_url: str | None = None
-) -> Embedder:
+def resolve_embedder(name: str, *, api_key: str | None = None, base_url: str | None = None) -> Embedder:
     """The embedder that a name means. Nothing is imported, opened or asked here.
 
     Args:
         name: `minilm`, `multilingual`, `fake`, `sentence-transformers/NAME`, or a LiteLLM model string.
-        cache_folder: not needed by any embedder yet.
         api_key: a hosted model's key; else the variable that LiteLLM names for the provider.
         base_url: a hosted model's address; else the provider's own.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -46,7 +45,6 @@ CORRECTABLE = (
 )
 """Kinds that a person's own statement can take the place of."""
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 _CATCH_UP = 64
 _CATCH_UP_SECONDS = 0.25
 
@@ -128,9 +126,7 @@ class Memories:
             others: `curve`, `limit`, `tokens`, `per_person`.
         """
         store = MemoryStore(url, clock=clock, zone=zone)
-        name = _CREDENTIALS.sub("", url)
-        vectors = VectorIndex(store, embedder.name, embedder.dimensions, place=index, database=name)
-        return cls(store, embedder, index=vectors, clock=clock, zone=zone, **others)
+        return cls(store, embedder, index=index, clock=clock, zone=zone, **others)
 
     @property
     def embedder(self) -> str:
@@ -432,7 +428,12 @@ class Memories:
             return report
         entries = await self._run(self._store.outbox, self._embedder.name, limit=report.rows, who=who)
         due = {entry.id for entry in entries}
-        return replace(report, missing=tuple(each for each in report.missing if each not in due))
+        if due.issuperset(report.missing):
+            return replace(report, missing=())
+        # What is not due any more may have got its vector since it was found missing.
+        again = await self._run(index.verify, who)
+        missing = frozenset(report.missing).intersection(again.missing) - due
+        return replace(again, missing=tuple(each for each in again.missing if each in missing))
 
     async def check(self) -> tuple[str, ...]:
         """Faults of the database itself; empty if there are none."""
@@ -473,7 +474,8 @@ class Memories:
             return self._recall, self._index
 
     def _new_index(self, place: str | None) -> VectorIndex:
-        return VectorIndex(self._store, self._embedder.name, self._embedder.dimensions, place=place)
+        name, dimensions = self._embedder.name, self._embedder.dimensions
+        return VectorIndex(self._store, name, dimensions, place=place, database=self._store.address)
 
     def _close_parts(self) -> None:
         with self._opening:

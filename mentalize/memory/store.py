@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .parts import Parts
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +117,11 @@ class MemoryStore:
 
                 self._made = Parts.of(self._url, self._clock)
             return self._made
+
+    @property
+    def address(self) -> str:
+        """Its URL without credentials."""
+        return _CREDENTIALS.sub("", self._url)
 
     def open(self) -> None:
         """Open the database and bring its tables up to date. Raises StoreTooNew too.
