@@ -178,6 +178,15 @@ async def test_without_an_embedder_words_still_find_and_that_is_logged_once(
     assert await memories.settle(ANA) == 1
 
 
+async def test_a_filtered_search_goes_by_meaning_too(tmp_path: Path, clock: Clock) -> None:
+    async with Memories.at(f"sqlite:///{tmp_path}/memory.db", resolve_embedder("minilm"), clock=clock) as memories:
+        await memories.add(ANA, [turn(number, f"The doctor had no time, visit {number}.") for number in range(80)])
+        known = await memories.remember(ANA, "My brother works as a physician.")
+        await memories.settle()
+        hits = await memories.search(ANA, "doctor", which=Filter(kinds=(MemoryKind.FACT,)))
+        assert [hit.memory.id for hit in hits] == [known.id]
+
+
 async def test_another_embedder_never_sees_the_vectors_of_the_first(tmp_path: Path, clock: Clock) -> None:
     url = f"sqlite:///{tmp_path}/memory.db"
     async with Memories.at(url, resolve_embedder("fake"), clock=clock) as first:

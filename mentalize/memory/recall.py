@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from ..types import Identity, Memory, MemoryHit, MemoryKind, Recollection
@@ -26,6 +27,9 @@ SUMMARY = "summary"
 
 CANDIDATES = 64
 """Memories that each way of looking brings in: by words, by meaning, by each time that is named."""
+
+FILTERED = 2_000
+"""The newest memories that a filter means, which a filtered search compares by meaning."""
 
 LOOKED_AROUND = 24
 """The best turns, whose neighbours are looked at too."""
@@ -138,7 +142,7 @@ class Recall:
         self, who: Identity, cue: Cue, vector: NDArray[np.float32] | None, size: int, which: Filter | None
     ) -> _Pool:
         """Everything that words, meaning and times bring to mind, and the turns said beside it."""
-        cosines = {} if vector is None else dict(self._index.nearest(who, vector, limit=size))
+        cosines = {} if vector is None else self._nearest(who, vector, size, which)
         dated = [memory.id for span in _near(cue.spans) for memory in self._store.find(who, _during(span), limit=size)]
         memories = self._get(who, [*cosines, *dated, PORTRAIT, SUMMARY])
         bm25 = self._matching(who, cue, memories, size, which)
@@ -150,6 +154,14 @@ class Recall:
         if vector is not None:
             cosines |= self._index.cosines(who, vector, [key for key in memories if key not in cosines])
         return _Pool(Evidence(memories, cosines, bm25, before, after), around)
+
+    def _nearest(self, who: Identity, vector: NDArray[np.float32], size: int, which: Filter | None) -> dict[str, float]:
+        """The memories nearest in meaning; of those that a filter means, of which the newest are compared."""
+        if which is None:
+            return dict(self._index.nearest(who, vector, limit=size))
+        meant = [memory.id for memory in self._store.find(who, which, limit=FILTERED)]
+        cosines = self._index.cosines(who, vector, meant)
+        return dict(nlargest(size, cosines.items(), key=lambda item: item[1]))
 
     def _matching(
         self, who: Identity, cue: Cue, memories: dict[str, Memory], size: int, which: Filter | None
