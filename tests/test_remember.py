@@ -16,6 +16,7 @@ from mentalize import Identity, Mind
 from mentalize.agents.attribution import used
 from mentalize.agents.gleanings import Proposal, checked
 from mentalize.errors import Forgotten, InputError, ModelUnavailable
+from mentalize.graphs.remembering import DUE, Remembering
 from mentalize.llm.model import Choice, Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
 from mentalize.memory.store import Filter
@@ -307,6 +308,35 @@ async def test_what_is_said_of_somebody_else_does_not_replace_what_is_said_of_on
     assert rome.superseded_by is None and oslo.details["subject"] == "My brother"
 
 
+async def test_a_label_alone_replaces_nothing(mind: Build, days: Days) -> None:
+    tea = "I love green tea now."
+
+    def answer(request: Request) -> Any:
+        return told(fact("I love green tea now", kind="preference", replaces=label_of(request, "allergic")))
+
+    mentalizing = mind(by_message({tea: answer}))
+    allergy = await mentalizing.memory.remember(ANA, "I am allergic to peanuts.")
+    days.pass_by()
+    await mentalizing.reply(tea, ANA, "minimal")
+    await mentalizing.settle()
+    (kept_one,) = await mentalizing.memory.get(ANA, [allergy.id])
+    assert kept_one.superseded_by is None
+    assert len(await kept(mentalizing, MemoryKind.PREFERENCE)) == 1
+
+
+async def test_a_message_waits_behind_none_that_came_later(mind: Build, days: Days) -> None:
+    mentalizing = mind()
+
+    def row(number: int) -> Memory:
+        details = {"role": "user", "turn_id": str(number), "considered": number > 0}
+        at = days.now + timedelta(minutes=number)
+        return Memory(id=f"{number}/user", kind=MemoryKind.TURN, text="Well.", observed_at=at, details=details)
+
+    await mentalizing.memory.put(ANA, [row(number) for number in range(DUE + 1)])
+    remembering = Remembering(memories=mentalizing.memory, inference_days=14)
+    assert [waiting.id for waiting in await remembering.due(ANA)] == ["0/user"]
+
+
 async def test_what_is_said_twice_is_kept_once_and_stronger(mind: Build, days: Days) -> None:
     mentalizing = mind(script={"remember": told(fact("I live in Rome"))})
     for _ in range(2):
@@ -349,6 +379,24 @@ async def test_an_emotion_is_kept_only_when_it_recurs(mind: Build, days: Days) -
     assert pattern.text == "hurt (4 times): “I'm fine”"
 
 
+async def test_words_said_alone_do_not_pass_into_a_pattern_for_others_too(mind: Build, days: Days) -> None:
+    private = "I am afraid that Bob finds out."
+    among = Identity("acme", "ana", session="monday", audience=("bob",))
+    shown = told(emotion="fear", emotion_quote="I am afraid of storms")
+    answers = {private: told(emotion="fear", emotion_quote=private), "I am afraid of storms.": shown}
+    mentalizing = mind(by_message(answers))
+    for _ in range(3):
+        await mentalizing.reply("I am afraid of storms.", among, "minimal")
+        await mentalizing.settle()
+        days.pass_by()
+    (pattern,) = await kept(mentalizing, MemoryKind.EMOTION_PATTERN)
+    assert pattern.audience == ("bob",)
+    await mentalizing.reply(private, ANA, "minimal")
+    await mentalizing.settle()
+    (pattern,) = await kept(mentalizing, MemoryKind.EMOTION_PATTERN)
+    assert "Bob" in pattern.text and pattern.audience == ()
+
+
 async def test_a_guess_lapses_unless_it_is_borne_out(mind: Build, days: Days) -> None:
     mentalizing = mind()
     await mentalizing.reply(MESSAGE, ANA, "low")
@@ -377,6 +425,64 @@ async def test_a_guess_is_confirmed_by_the_persons_own_words_alone(mind: Build, 
         (guess,) = await kept(mentalizing, MemoryKind.INFERENCE)
         assert guess.status is status
     assert guess.quote == "I want to be asked again" and guess.expires_at is None and len(guess.sources) == 2
+
+
+def guess(at: datetime, **more: Any) -> Memory:
+    more = {"quote": "tired", "session": "sunday", "details": {"state": "Intention"}, **more}
+    return Memory(
+        id="g",
+        kind=MemoryKind.INFERENCE,
+        status=MemoryStatus.UNCONFIRMED,
+        text="The person wants to leave their husband.",
+        observed_at=at,
+        expires_at=at + timedelta(days=14),
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "outright"),
+    [
+        ("I walked the dog.", False),
+        ("I don't want to leave my husband.", False),
+        ("My husband is kind.", False),
+        ("I want to leave my husband.", True),
+    ],
+)
+async def test_a_guess_is_borne_out_only_by_words_that_say_it(
+    mind: Build, days: Days, said: str, outright: bool
+) -> None:
+    mentalizing = mind(script={"remember": told(confirms=[{"label": "m1", "quote": said.rstrip(".")}])})
+    await mentalizing.memory.put(ANA, [guess(days.now, audience=("bob",))])
+    await mentalizing.reply(said, ANA, "minimal")
+    await mentalizing.settle()
+    (found,) = await mentalizing.memory.get(ANA, ["g"])
+    assert (found.status is MemoryStatus.CONFIRMED) == outright
+    assert found.audience == (() if outright else ("bob",)), "its quote is now of words said alone"
+
+
+@pytest.mark.parametrize(("hours", "words"), [(1, "leave my husband"), (12, "so very tired"), (12, "leave my husband")])
+async def test_recurrence_needs_other_words_of_the_guess_on_another_occasion(
+    mind: Build, days: Days, hours: float, words: str
+) -> None:
+    mentalizing = mind()
+    days.now = days.now.replace(hour=23, minute=30)
+    await mentalizing.memory.put(ANA, [guess(days.now, session=days.now.date().isoformat())])
+    days.pass_by(hours / 24)
+    again = {"text": "They want to leave their husband", "state": "Intention", "words": words, "confidence": 0.5}
+    row = Memory(
+        id="t/user",
+        kind=MemoryKind.TURN,
+        text=f"Well, {words}.",
+        observed_at=days.now,
+        session=days.now.date().isoformat(),
+        details={"role": "user", "turn_id": "t", "considered": False, "guess": again},
+    )
+    await mentalizing.memory.put(ANA, [row])
+    await mentalizing.settle()
+    (found,) = await mentalizing.memory.get(ANA, ["g"])
+    assert found.strength == 2 and len(await kept(mentalizing, MemoryKind.INFERENCE)) == 1
+    assert (found.status is MemoryStatus.CONFIRMED) == (hours > 6 and "husband" in words)
 
 
 async def test_a_guess_that_comes_back_elsewhere_in_other_words_is_borne_out(mind: Build, days: Days) -> None:

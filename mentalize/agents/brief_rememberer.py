@@ -5,6 +5,7 @@ It is shown nothing that is known, and decides nothing about it: what a small mo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -55,9 +56,12 @@ class BriefRememberer:
             said, self.prompt, BriefRememberInputs(), "remember", max_tokens=self.max_tokens, temperature=0.0
         )
         given = await answer(self.model, request, BriefGleaningsAnswer)
-        facts = [
-            checked(Proposal(kind=item.kind, text=item.quote, quote=item.quote, subject="self"), message, {})
-            for item in given.facts
-        ]
-        sound = {fact.text.casefold(): fact for fact in facts if fact is not None}
-        return Gleanings(facts=tuple(sound.values()), dropped=facts.count(None))
+        return await asyncio.to_thread(gleaned, given, message)
+
+
+def gleaned(given: BriefGleaningsAnswer, message: str) -> Gleanings:
+    """What of the answer passes the checks, and how much did not."""
+    proposals = (Proposal(kind=item.kind, text=item.quote, quote=item.quote, subject="self") for item in given.facts)
+    facts = [checked(proposal, message, {}) for proposal in proposals]
+    sound = {fact.text.casefold(): fact for fact in facts if fact is not None}
+    return Gleanings(facts=tuple(sound.values()), dropped=facts.count(None))

@@ -89,11 +89,16 @@ def route(turn: Turn, requested: Effort, *, default: Effort) -> Route:
         return Route(Effort.NONE, plain)
     if requested is not Effort.AUTO:
         return Route(requested, "asked")
-    if _SIDE_TASK.match(turn.text):
+    if is_side_task(turn):
         return Route(Effort.NONE, SIDE_TASK)
     if _SMALL_TALK.fullmatch(turn.text.strip()):
         return Route(Effort.MINIMAL, SMALL_TALK)
     return Route(default, "an ordinary message")
+
+
+def is_side_task(turn: Turn) -> bool:
+    """Whether an app asks for something about the conversation, in the person's place."""
+    return _SIDE_TASK.match(turn.text) is not None
 
 
 def effort(name: str | Effort) -> Effort:

@@ -5,6 +5,7 @@ Asked after the reply. It proposes; `gleanings` checks every quote and label bef
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -18,7 +19,7 @@ from ..prompts.prompt import Prompt, fence
 from ..types import Memory, Message, user
 from .gleanings import Bearing, Fact, Gleanings, Proposal, bearing, checked
 from .question import Framing
-from .quotes import quoted
+from .quotes import own_words, quoted
 
 FACTS = 5
 """Facts that one message can bring, at most."""
@@ -83,7 +84,8 @@ class Rememberer:
         said = (*before, user(shortened(message, LONGEST_MESSAGE)))
         request = self.framing.of(said, self.prompt, inputs, "remember", max_tokens=self.max_tokens, temperature=0.0)
         given = await answer(self.model, request, GleaningsAnswer)
-        return gleaned(given, message, {label: memory.id for label, memory in labels.items()})
+        # In a thread: the stems of a long message take a while.
+        return await asyncio.to_thread(gleaned, given, message, {label: one.id for label, one in labels.items()})
 
 
 def gleaned(given: GleaningsAnswer, message: str, labels: Mapping[str, str]) -> Gleanings:
@@ -92,7 +94,7 @@ def gleaned(given: GleaningsAnswer, message: str, labels: Mapping[str, str]) -> 
     confirms = [bearing(item.label, item.quote, message, labels) for item in given.confirms]
     contradicts = [bearing(item.label, item.quote, message, labels) for item in given.contradicts]
     emotion = given.emotion.strip(" .").lower()
-    words = quoted(given.emotion_quote, message)
+    words = quoted(given.emotion_quote, own_words(message))
     shown = emotion not in _NO_EMOTION
     return Gleanings(
         facts=tuple(_once(fact for fact in facts if fact is not None)),

@@ -10,21 +10,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 import structlog
 
 from ..agents.brief_rememberer import BriefRememberer
-from ..agents.gleanings import Bearing, Fact, Gleanings
-from ..agents.likeness import same_reading
+from ..agents.gleanings import Bearing, Fact, Gleanings, same_sense, tells_change
+from ..agents.likeness import BORNE_OUT, same_matter, same_reading, share_said
 from ..agents.patterns import pattern_text, recurring
+from ..agents.quotes import own_words
 from ..errors import Forgotten, MemoryNotFound, StructuredOutputError
 from ..memory.importance import importance_of, statements
 from ..memory.memories import Memories
 from ..memory.store import Filter
-from ..memory.terms import terms_of
+from ..memory.terms import fold, terms_of
 from ..types import Identity, Memory, MemoryKind, MemoryStatus
 from .team import NoteTakers
 from .turn_memory import CONSIDERED, PERSON, WEAKENED, as_message
@@ -42,8 +43,14 @@ BEFORE = 2
 
 _STATED = (MemoryKind.FACT, MemoryKind.PREFERENCE)
 _GUESSED = (MemoryKind.INFERENCE, MemoryKind.EMOTION_PATTERN)
+DUE = 600
+"""Messages that are considered at one go, oldest first."""
+
+APART = timedelta(hours=6)
+"""How far apart two readings must be to be of two occasions, where no session was named."""
+
 _LOOKED_AT = 600
-"""Newest rows among which due messages and recurring emotions are looked for."""
+"""Newest rows among which recurring emotions are looked for."""
 
 _READINGS = 300
 """Newest guesses with which a new one is compared."""
@@ -63,8 +70,7 @@ class Remembering:
 
     async def due(self, who: Identity) -> tuple[Memory, ...]:
         """Messages that are not considered yet, oldest first."""
-        rows = await self.memories.find(who, Filter(kinds=(MemoryKind.TURN,)), limit=_LOOKED_AT)
-        return tuple(row for row in reversed(rows) if row.details.get(CONSIDERED) is False)
+        return await self.memories.unconsidered(who, limit=DUE)
 
     async def __call__(self, who: Identity, row: Memory, agents: NoteTakers, *, zone: str) -> None:
         """Consider one message. What was forgotten meanwhile is dropped.
@@ -90,7 +96,7 @@ class Remembering:
 
     async def _glean(self, who: Identity, row: Memory, agents: NoteTakers) -> Gleanings:
         """What the message tells. Nothing, where it states nothing or the model gives no valid answer."""
-        if not terms_of(statements(row.text)):
+        if not terms_of(statements(own_words(row.text))):
             return Gleanings()
         brief = isinstance(agents.rememberer, BriefRememberer)
         known = () if brief else await self._known(who, row)
@@ -105,7 +111,7 @@ class Remembering:
     async def _known(self, who: Identity, row: Memory) -> tuple[Memory, ...]:
         """Memories that the message may speak of, none of them made from it."""
         fitting = Filter(kinds=(*_STATED, *_GUESSED), current=True)
-        hits = await self.memories.search(who, row.text, limit=KNOWN, which=fitting)
+        hits = await self.memories.search(who, own_words(row.text), limit=KNOWN, which=fitting)
         guesses = Filter(kinds=(MemoryKind.INFERENCE,), statuses=(MemoryStatus.UNCONFIRMED,), current=True)
         newest = await self.memories.find(who, guesses, limit=GUESSES)
         found = {memory.id: memory for memory in (*(hit.memory for hit in hits), *newest)}
@@ -145,14 +151,21 @@ class Remembering:
             await self.memories.supersede(who, [old.id], replace(new, pinned=old.pinned))
 
     async def _replaced(self, who: Identity, row: Memory, fact: Fact) -> Memory | None:
-        """The older fact about the same subject that the new one ends, if there is one."""
+        """The older fact about the same subject that the new one ends, if there is one.
+
+        That the model says so is not enough: both must share a word for their matter, or the person must say that
+        something has changed, and both be of one kind.
+        """
         if not fact.replaces:
             return None
         found = await self.memories.get(who, [fact.replaces])
         old = found[0] if found else None
         if old is None or old.kind not in _STATED or old.superseded_by or old.observed_at > row.observed_at:
             return None
-        return old if old.details.get("subject", "") == fact.subject else None
+        if fold(str(old.details.get("subject", ""))) != fold(fact.subject):
+            return None
+        changed = old.kind is fact.kind and tells_change(fact.quote)
+        return old if changed or same_matter(f"{fact.text} {fact.quote}", f"{old.text} {old.quote}") else None
 
     # --- guesses ------------------------------------------------------------------------------------------
 
@@ -162,8 +175,12 @@ class Remembering:
         if not found or row.id in found[0].sources:
             return
         memory = found[0]
+        said = share_said(memory.text, bearing.quote)
+        if not said:
+            return
         await self.memories.strengthen(who, [memory.id], turn=str(row.details.get("turn_id")), at=row.observed_at)
-        if memory.status is MemoryStatus.UNCONFIRMED and memory.kind is not MemoryKind.EMOTION_PATTERN:
+        outright = said >= BORNE_OUT and same_sense(memory.text, bearing.quote)
+        if outright and memory.status is MemoryStatus.UNCONFIRMED and memory.kind is not MemoryKind.EMOTION_PATTERN:
             await self._promote(who, row, memory, bearing.quote, by="words")
 
     async def _promote(self, who: Identity, row: Memory, memory: Memory, quote: str, *, by: str) -> None:
@@ -174,6 +191,7 @@ class Remembering:
             expires_at=None,
             quote=quote,
             sources=(*memory.sources, row.id),
+            audience=_heard_by(memory, row),
             details={**memory.details, "borne_out_by": by},
         )
 
@@ -212,11 +230,15 @@ class Remembering:
         )
 
     async def _again(self, who: Identity, row: Memory, before: Memory, quote: str) -> None:
-        """A guess came back: it is stronger and lapses later; in another session and other words, it is borne out."""
+        """A guess came back: it is stronger and lapses later.
+
+        On another occasion, in other words that hold some of its own, it is borne out.
+        """
         await self.memories.strengthen(who, [before.id], turn=str(row.details.get("turn_id")), at=row.observed_at)
         if before.status is not MemoryStatus.UNCONFIRMED:
             return
-        if before.session != row.session and before.quote.casefold() != quote.casefold():
+        other_words = before.quote.casefold() != quote.casefold() and share_said(before.text, quote) > 0
+        if other_words and _is_another_occasion(before, row):
             await self._promote(who, row, before, quote, by="recurrence")
         else:
             later = row.observed_at + timedelta(days=self.inference_days)
@@ -250,8 +272,8 @@ class Remembering:
         if known is None:
             await self.memories.add(who, [fresh])
             return
-        current = {"text": text, "sources": fresh.sources, "details": fresh.details, "observed_at": row.observed_at}
-        await self.memories.change(who, known.id, **current, quote=fresh.quote)
+        anew = ("text", "quote", "sources", "details", "observed_at", "audience")
+        await self.memories.change(who, known.id, **{name: getattr(fresh, name) for name in anew})
 
 
 _SHOWING = 12
@@ -266,14 +288,32 @@ def _considered(row: Memory, gleanings: Gleanings) -> dict[str, Any]:
 def _made_from(*rows: Memory) -> dict[str, Any]:
     """What a memory has from the messages it was made from, the newest last."""
     row = rows[-1]
-    audience = set(row.audience).intersection(*(other.audience for other in rows))
     return {
         "observed_at": row.observed_at,
         "session": row.session,
         "speaker": row.speaker,
-        "audience": tuple(sorted(audience)),
+        "audience": _heard_by(*rows),
         "sources": tuple(other.id for other in rows),
     }
+
+
+def _heard_by(*memories: Memory) -> tuple[str, ...]:
+    """Who was present at all of it."""
+    first, *others = memories
+    return tuple(sorted(set(first.audience).intersection(*(other.audience for other in others))))
+
+
+def _is_another_occasion(before: Memory, row: Memory) -> bool:
+    """Whether a message belongs to another session; where none was named, days alone are too close at midnight."""
+    named = not any(_is_day(memory.session) for memory in (before, row))
+    return before.session != row.session and (named or abs(row.observed_at - before.observed_at) >= APART)
+
+
+def _is_day(session: str) -> bool:
+    try:
+        return session == date.fromisoformat(session).isoformat()
+    except ValueError:
+        return False
 
 
 def _is_settled(reading: Memory) -> bool:

@@ -87,14 +87,23 @@ def _standing(memory: Memory) -> str:
     subject = memory.details.get("subject")
     match memory.kind:
         case MemoryKind.TURN:
-            return "the assistant said" if memory.details.get("role") == "assistant" else "the person said"
+            return "the assistant said" if memory.details.get("role") == "assistant" else f"{_speaker(memory)} said"
         case MemoryKind.FACT | MemoryKind.PREFERENCE:
-            stated = "stated by the person" if sure else "not confirmed"
+            stated = f"stated by {_speaker(memory)}" if sure else "not confirmed"
             return f"{stated}, about {one_line(str(subject))}" if subject else stated
         case MemoryKind.INFERENCE:
             return "a guess that the person bore out" if sure else "a guess, not confirmed"
         case _:
             return _STANDING.get(memory.kind, memory.kind.replace("_", " "))
+
+
+def by_another(memory: Memory) -> bool:
+    """Whether somebody else than the person said it: who speaks before them is among those who were present."""
+    return memory.speaker in memory.audience
+
+
+def _speaker(memory: Memory) -> str:
+    return f"{one_line(memory.speaker)}, who is not the person," if by_another(memory) else "the person"
 
 
 _STANDING = {
