@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
-from zoneinfo import ZoneInfo
 
 from .agents.danger import signs_in
-from .agents.intake import SIDE_TASK, SMALL_TALK, Route, intake, route
+from .agents.intake import SIDE_TASK, SMALL_TALK, Route, intake, is_side_task, route
 from .agents.intake import effort as effort_named
 from .agents.language import language_of
 from .agents.quotes import quoted
@@ -23,6 +22,7 @@ from .graphs.events import StageFinished, StageStarted, TextDelta
 from .llm.examination import RoleReport, examine
 from .llm.model import Model
 from .llm.resolve import resolve
+from .memory.zones import check_zone
 from .norms.charter import load_charter
 from .norms.forms import fill_forms
 from .norms.pack import applicable, load_norms
@@ -280,7 +280,7 @@ class Mind:
         settings = self.settings
         requested = effort_named(effort) if effort is not None else settings.effort
         mode = _mode_named(memory) if memory is not None else settings.memory.mode
-        _check_zone(who)
+        check_zone(who.zone if who else None)
         turn = intake(messages, at=self._clock(), who=who, country=settings.country, parameters=parameters)
         risk = await asyncio.to_thread(signs_in, turn, self._referrals)
         chosen = self._route(turn, requested, risk)
@@ -289,7 +289,7 @@ class Mind:
         if language is None and (choosing or risk):
             language = await asyncio.to_thread(language_of, turn.text)
         losses: list[str] = []
-        remembering = self._turn_memory(turn, chosen, mode, losses)
+        remembering = None if _is_of_the_app(turn, risk) else self._turn_memory(turn, mode, losses)
         contract = self._contract(chosen.effort, CONTRACTS[chosen.effort], PATIENCE if choosing else 1)
         if chosen.effort not in (Effort.NONE, Effort.MINIMAL) or choosing:
             await self._ready(contract.seconds, strict=not risk)
@@ -336,8 +336,7 @@ class Mind:
     def _route(self, turn: Turn, requested: Effort, risk: Sequence[RiskSign]) -> Route:
         default = Effort.LOW if self._choosing else Effort.MEDIUM
         chosen = route(turn, requested, default=default)
-        to_an_app = turn.text.lstrip().startswith("###")
-        if risk and chosen.reason in (SIDE_TASK, SMALL_TALK) and not to_an_app:
+        if risk and chosen.reason in (SIDE_TASK, SMALL_TALK) and not _is_of_the_app(turn, risk):
             return Route(default, "signs of danger")
         return chosen
 
@@ -375,11 +374,11 @@ class Mind:
 
     # --- memory -------------------------------------------------------------------------------------------
 
-    def _turn_memory(self, turn: Turn, chosen: Route, mode: MemoryMode, losses: list[str]) -> TurnMemory | None:
+    def _turn_memory(self, turn: Turn, mode: MemoryMode, losses: list[str]) -> TurnMemory | None:
         """What this turn may do with memory; a memory that cannot be had costs the turn nothing but a line."""
         from .graphs.turn_memory import TurnMemory
 
-        if turn.identity is None or mode is MemoryMode.OFF or chosen.reason == SIDE_TASK:
+        if turn.identity is None or mode is MemoryMode.OFF:
             return None
         try:
             memory = TurnMemory(
@@ -543,6 +542,11 @@ def memories_of(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
     )
 
 
+def _is_of_the_app(turn: Turn, risk: Sequence[RiskSign]) -> bool:
+    """Whether the message is a side task, and not a person's who is in danger and asks for something like one."""
+    return is_side_task(turn) and (not risk or turn.text.lstrip().startswith("###"))
+
+
 def _said(error: BaseException) -> str:
     return str(error) if isinstance(error, MentalizeError) else f"{type(error).__name__}: {error}"
 
@@ -553,15 +557,6 @@ def _mode_named(name: MemoryMode | str) -> MemoryMode:
     except ValueError as error:
         modes = ", ".join(MemoryMode)
         raise InputError(f"There is no memory mode {name!r}.", hint=f"The modes are: {modes}.") from error
-
-
-def _check_zone(who: Identity | None) -> None:
-    try:
-        ZoneInfo(who.zone if who and who.zone else "UTC")
-    except (KeyError, ValueError, OSError) as error:
-        raise InputError(
-            f"There is no time zone {who.zone if who else None!r}.", hint="Give an IANA name, such as Europe/Dublin."
-        ) from error
 
 
 __all__ = [

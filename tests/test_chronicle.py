@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from mentalize import Identity, Mind
 from mentalize.errors import ModelUnavailable
-from mentalize.graphs.chronicle import content_hash, shortlist
+from mentalize.graphs.chronicle import HASH, Chronicle, content_hash, shortlist
+from mentalize.llm.embedder import resolve_embedder
 from mentalize.llm.model import Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
+from mentalize.memory.memories import Memories
 from mentalize.memory.store import Filter
 from mentalize.types import Memory, MemoryKind, MemoryStatus
 from social_script import SCRIPT
@@ -190,6 +192,119 @@ async def test_a_message_that_is_forgotten_while_its_day_is_summed_up_is_in_no_s
     go.set()
     await settling
     assert await rolled_up(mentalizing) == {}
+
+
+@pytest.mark.parametrize("everything", [True, False])
+async def test_what_is_forgotten_while_the_whole_is_summed_up_comes_back_in_nothing(
+    mind: Build, days: Days, everything: bool
+) -> None:
+    ready, go = asyncio.Event(), asyncio.Event()
+    script = ScriptedModel(SCRIPT)
+
+    async def slow(request: Request) -> Any:
+        if request.purpose != "summarise":
+            return (await script.complete(request)).text
+        if "notes on single days" in request.messages[-1].text:
+            ready.set()
+            await go.wait()
+        return {"summary": "They spoke of the blue door."}
+
+    mentalizing = mind(FunctionModel(slow))
+    turn = (await mentalizing.reply("My secret is the blue door.", ANA, "minimal")).trace.turn_id
+    days.pass_by()
+    settling = asyncio.create_task(mentalizing.settle())
+    async with asyncio.timeout(10):
+        await ready.wait()
+    if everything:
+        await mentalizing.memory.forget_all(ANA)
+    else:
+        await mentalizing.memory.forget(ANA, [f"{turn}/user"])
+    go.set()
+    await settling
+    assert await rolled_up(mentalizing) == {}
+
+
+async def test_the_whole_goes_when_all_its_days_are_gone(mind: Build, days: Days) -> None:
+    mentalizing = mind()
+    made = {"kind": MemoryKind.SUMMARY, "observed_at": NIGHT}
+    ours = Memory(id="summary", text="They spoke of the blue door.", details={"content_hash": "0"}, **made)
+    theirs = Memory(id="portrait", text="Brought along from elsewhere.", **{**made, "kind": MemoryKind.PORTRAIT})
+    await mentalizing.memory.put(ANA, [ours, theirs])
+    await mentalizing.settle()
+    assert set(await rolled_up(mentalizing)) == {"portrait"}
+
+
+class Reading(Memories):
+    """Memories that count the messages that are read."""
+
+    rows = 0
+
+    async def find(self, who: Identity, which: Filter | None = None, **how: Any) -> tuple[Memory, ...]:
+        found = await super().find(who, which, **how)
+        self.rows += sum(memory.kind is MemoryKind.TURN for memory in found)
+        return found
+
+
+@pytest.fixture
+async def reading(tmp_path: Path, days: Days) -> AsyncIterator[Reading]:
+    async with Reading.at(f"sqlite:///{tmp_path / 'memory.db'}", resolve_embedder("fake"), clock=days) as memories:
+        rows = [
+            Memory(id=f"{day}/{n}", kind=MemoryKind.TURN, text=f"Thing {day}/{n}.", observed_at=NIGHT + timedelta(day))
+            for day in range(5)
+            for n in range(4)
+        ]
+        await memories.put(ANA, rows)
+        yield memories
+
+
+async def look(chronicle: Chronicle) -> list[str]:
+    """What is due; it is made at once."""
+    due: list[str] = []
+    async for roll in chronicle.due(ANA, zone="UTC", longest=1_000, unfinished=None):
+        due.append(roll.id)
+        sources = tuple(source.id for source in roll.sources)
+        made = {"observed_at": NIGHT, "sources": sources, "details": {**roll.details, HASH: roll.content_hash}}
+        await chronicle.memories.put(ANA, [Memory(id=roll.id, kind=roll.kind, text=roll.id, **made)])
+    return due
+
+
+async def test_a_look_reads_only_the_days_that_may_have_changed(reading: Reading) -> None:
+    chronicle = Chronicle(memories=reading)
+    assert len(await look(chronicle)) == 12 and reading.rows == 20
+    assert await look(chronicle) == [] and reading.rows == 24, "the newest day is read again"
+    await reading.put(ANA, [Memory(id="new", kind=MemoryKind.TURN, text="New.", observed_at=NIGHT + timedelta(5))])
+    assert await look(chronicle) == ["day_summary/2026-03-08", "day_portrait/2026-03-08", "summary", "portrait"]
+    await reading.forget(ANA, ["1/0"])
+    assert await look(chronicle) == ["day_summary/2026-03-04", "day_portrait/2026-03-04", "summary", "portrait"]
+    late = Memory(id="late", kind=MemoryKind.TURN, text="Brought in late.", observed_at=NIGHT)
+    await reading.put(ANA, [late])
+    chronicle.look_anew()
+    assert await look(chronicle) == ["day_summary/2026-03-03", "day_portrait/2026-03-03"], "they say the same again"
+
+
+async def test_a_day_that_is_not_read_to_its_beginning_is_left_as_it_is(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chronicle = Chronicle(memories=reading)
+    assert len(await look(chronicle)) == 12
+    monkeypatch.setattr("mentalize.graphs.chronicle._ROWS", 10)
+    chronicle.look_anew()
+    assert await look(chronicle) == [], "the third day, of which two rows are seen, is not another one"
+
+
+async def test_a_turn_without_a_zone_is_of_the_day_in_the_zone_that_was_given_before(mind: Build, days: Days) -> None:
+    model = Counting()
+    await talk(mind(model), days, "I live in Rome.")
+    later = mind(model)
+    await later.reply("I have a dog.", Identity("acme", "ana"), "minimal")
+    await later.settle()
+    assert {memory_id for memory_id in await rolled_up(later) if "/" in memory_id} == {
+        "day_summary/2026-03-02",
+        "day_portrait/2026-03-02",
+        "day_summary/2026-03-03",
+        "day_portrait/2026-03-03",
+    }
+    assert model.asked("summarise", "portray") == 8
 
 
 async def test_a_failure_leaves_the_rest_for_later(mind: Build, days: Days) -> None:

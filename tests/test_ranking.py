@@ -219,6 +219,18 @@ def test_the_same_said_twice_is_recalled_once(ana: Person) -> None:
     assert ids(ana.recall("Do I have an allergy?")) == [again]
 
 
+def test_the_setting_is_no_hit_and_costs_nothing(ana: Person) -> None:
+    ana.keep("scenario", "The assistant is a gardener.", MemoryKind.SCENARIO)
+    found = ana.recall("Is the assistant a gardener?")
+    assert not found.hits and found.tokens == 0
+
+
+def test_of_a_very_long_message_the_beginning_says_how_important_it_is() -> None:
+    filler, rich = "so " * 10_000, "My sister Marta lost the harbour bakery in Lisbon after nine years."
+    assert importance_of(MemoryKind.TURN, rich + filler) == importance_of(MemoryKind.TURN, rich) > 0
+    assert importance_of(MemoryKind.TURN, filler + rich) == 0
+
+
 def test_the_budget_is_kept(ana: Person) -> None:
     ana.keep("portrait", "Gentle and curious. " * 4, MemoryKind.PORTRAIT)
     ana.keep("summary", "She moved to Lisbon and sings. " * 4, MemoryKind.SUMMARY)

@@ -9,11 +9,12 @@ import asyncio
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -22,6 +23,7 @@ from ..llm.budget import Budget
 from ..llm.model import Model
 from ..llm.traced import Ledger, total_usage
 from ..memory.memories import Memories
+from ..memory.zones import is_zone
 from ..prompts.format import day_of
 from ..types import Contract, Identity
 from .chronicle import Chronicle, Roll
@@ -44,7 +46,14 @@ LATEST_AGAIN = 3_600.0
 EVERYBODY_AGAIN = 43_200.0
 """Seconds after which everybody is looked at again, for days that ended and memories that fade."""
 
+PROBLEMS = 20
+"""Problems that are kept for `settle` to tell, the newest."""
+
+ROUNDS = 3
+"""Looks at a person's days at once, where something is forgotten again and again meanwhile."""
+
 _Key = tuple[str, str]
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -102,7 +111,8 @@ class Background:
         self._chronicle = Chronicle(memories=memories)
         self._people: dict[_Key, _Person] = {}
         self._faded: dict[_Key, date] = {}
-        self._problems: list[str] = []
+        self._zones: dict[_Key, str] = {}
+        self._problems: deque[str] = deque(maxlen=PROBLEMS)
         self._turns = 0
         self._everybody_at = 0.0
         self._worker: asyncio.Task[None] | None = None
@@ -127,13 +137,15 @@ class Background:
     def said(self, who: Identity) -> None:
         """Something was written down about this person."""
         now = time.monotonic()
+        if who.zone:
+            self._zones[_key(who)] = who.zone
         person = Identity(who.tenant, who.user, zone=who.zone)
         self._people[_key(who)] = _Person(person, now, now + self._idle_seconds, spoke=True)
         self._begin()
 
     async def settle(self) -> tuple[str, ...]:
         """Do everything that is due for everybody, also for the day that goes on; what could not be done, in words."""
-        self._problems = []
+        self._problems.clear()
         self._everybody_at = now = time.monotonic()
         for person in self._people.values():
             person.at = person.quiet_at = now
@@ -147,7 +159,9 @@ class Background:
             waiting.cancel()
         if self._worker.done() and not self._worker.cancelled():
             self._worker.result()
-        return tuple(self._problems)
+        problems = tuple(self._problems)
+        self._problems.clear()
+        return problems
 
     async def close(self) -> None:
         """Leave off. What was not done stays due."""
@@ -203,6 +217,8 @@ class Background:
             everybody = ()
         now = time.monotonic()
         self._everybody_at = now + EVERYBODY_AGAIN
+        self._chronicle.look_anew()
+        self._zones |= {_key(who): who.zone for who in everybody if who.zone}
         for who in everybody:
             self._people.setdefault(_key(who), _Person(who, now, now))
 
@@ -232,33 +248,57 @@ class Background:
             del self._people[_key(person.who)]
 
     async def _do(self, person: _Person, *, whole: bool) -> None:
-        who, zone = person.who, person.who.zone or self._zone
-        for row in await self._remembering.due(who):
-            await self._ask(who, zone, lambda agents, row=row: self._remembering(who, row, agents, zone=zone))
+        who, zone = person.who, self._zone_of(person.who)
+        await self._consider(who, zone)
         today = day_of(self._clock(), zone)
         longest = self._agents(self._model, zone).longest
-        async for roll in self._chronicle.due(who, zone=zone, longest=longest, unfinished=None if whole else today):
-            await self._roll_up(who, zone, roll)
+        unfinished = None if whole else today
+        for _ in range(ROUNDS):
+            if await self._roll_all_up(who, zone, longest=longest, unfinished=unfinished):
+                break
         if self._faded.get(_key(who)) != today:
             await self._memories.fade(who)
             self._faded[_key(who)] = today
 
-    async def _roll_up(self, who: Identity, zone: str, roll: Roll) -> None:
+    async def _consider(self, who: Identity, zone: str) -> None:
+        """Consider all messages that are due, some at a time; what comes back as due is left for the next look."""
+        seen: set[str] = set()
+        while rows := [row for row in await self._remembering.due(who) if row.id not in seen]:
+            for row in rows:
+                await self._ask(who, zone, lambda agents, row=row: self._remembering(who, row, agents, zone=zone))
+            seen.update(row.id for row in rows)
+
+    async def _roll_all_up(self, who: Identity, zone: str, *, longest: int, unfinished: date | None) -> bool:
+        """Sum up what is due; whether nothing was forgotten meanwhile, so that the rest would be made in vain."""
+        async with aclosing(self._chronicle.due(who, zone=zone, longest=longest, unfinished=unfinished)) as due:
+            async for roll in due:
+                if not await self._roll_up(who, zone, roll):
+                    return False
+        return True
+
+    async def _roll_up(self, who: Identity, zone: str, roll: Roll) -> bool:
         try:
-            await self._ask(who, zone, lambda agents: self._chronicle.make(who, roll, agents))
+            return await self._ask(who, zone, lambda agents: self._chronicle.make(who, roll, agents))
         except StructuredOutputError as error:
             # The model cannot do this one; the others may go better.
             self._tell(error)
+            return True
 
-    async def _ask(self, who: Identity, zone: str, work: Callable[[NoteTakers], Awaitable[None]]) -> None:
+    def _zone_of(self, who: Identity) -> str:
+        """The zone that the person gave last, in whichever turn; the one of the settings, if that is none any more."""
+        zone = who.zone or self._zones.get(_key(who)) or self._zone
+        return zone if is_zone(zone) else self._zone
+
+    async def _ask(self, who: Identity, zone: str, work: Callable[[NoteTakers], Awaitable[Result]]) -> Result:
         """One question, with a ledger and a budget of its own."""
         await self._memories.claim(who, CLAIM, seconds=CLAIM_SECONDS)
         ledger, budget = Ledger(time.perf_counter), Budget(CONTRACT, time.perf_counter)
         bound = Roles(self._model, self._model, self._model).for_turn(ledger, budget)
-        await work(self._agents(bound.reason, zone))
+        result = await work(self._agents(bound.reason, zone))
         for record in ledger.records:
             _log.info("background_call", purpose=record.purpose, seconds=round(record.seconds, 3))
         _log.debug("background_tokens", tokens=total_usage(ledger.records).total_tokens)
+        return result
 
     def _agents(self, model: Model, zone: str) -> NoteTakers:
         return note_takers(model, self._prompts, brief=self._brief, zone=zone)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..agents.attribution import used
+from ..agents.attribution import repeated, used
 from ..agents.quotes import quoted
 from ..memory.importance import importance_of
 from ..memory.memories import Memories
-from ..prompts.format import day_of
+from ..memory.store import Filter
+from ..prompts.format import by_another, day_of
 from ..types import (
     HypothesisScore,
     Identity,
@@ -37,7 +38,11 @@ SCENARIO = "scenario"
 """Id of the memory that holds the setting (M_0 of MetaMind, arXiv 2505.18943, §3.1)."""
 
 CONSIDERED = "considered"
-"""The detail of a person's row that says whether social memory has drawn on it; absent where that is not due."""
+"""The detail of a person's row that says whether social memory has drawn on it; absent where that is not due, as with
+the words of somebody else who speaks: they are no statements of the person, and bear out no guess about them."""
+
+_FEWEST_EARLIER, _MOST_EARLIER = 40, 200
+"""Newest rows of a person among which those are looked for that the conversation shows."""
 
 WEAKENED = 0.5
 """Factor on the importance of an emotion pattern that a failed reply leaned on (arXiv 2505.18943, §3.3, feedback)."""
@@ -91,8 +96,12 @@ class TurnMemory:
         if self.writes is None or self._version is None or not turn.text.strip():
             return
         since = await asyncio.shield(self._version)
-        leaned_on = used(trace.recollection, trace.plan, turn.text, trace.reply)
-        rows = rows_of(turn, trace, who=self.who, zone=self.zone, leaned_on=leaned_on)
+        earlier = await self._earlier(turn)
+        # In a thread: a message may be as long as a book.
+        leaned_on = await asyncio.to_thread(used, trace.recollection, trace.plan, turn.text, trace.reply)
+        again = await asyncio.to_thread(repeated, earlier, turn.text, trace.reply)
+        rests_on = tuple(dict.fromkeys((*leaned_on, *again)))
+        rows = await asyncio.to_thread(rows_of, turn, trace, who=self.who, zone=self.zone, rests_on=rests_on)
         await self.writes.add(self.who, [scenario(self.charter, turn.at), *rows], since=since)
         if leaned_on:
             await self.writes.strengthen(self.who, leaned_on, turn=turn.id, at=turn.at)
@@ -101,6 +110,23 @@ class TurnMemory:
         if self.trace_days:
             until = turn.at + timedelta(days=self.trace_days)
             await self.writes.keep_trace(self.who, trace, until=until, since=since)
+
+    async def _earlier(self, turn: Turn) -> tuple[Memory, ...]:
+        """What the conversation shows that is in memory too: what the person said, and replies that rest on memories.
+
+        Other replies of ours are like any in their wording, and bring nothing into a reply.
+        """
+        assert self.writes is not None
+        before = {message.text.strip() for message in turn.messages[:-1] if message.role in (PERSON, ASSISTANT)}
+        if not before:
+            return ()
+        most = min(_MOST_EARLIER, max(_FEWEST_EARLIER, 2 * len(turn.messages)))
+        rows = await self.writes.find(self.who, Filter(kinds=(MemoryKind.TURN,)), limit=most)
+        return tuple(
+            row
+            for row in reversed(rows)
+            if row.text.strip() in before and (row.details.get("role") == PERSON or len(row.sources) > 1)
+        )
 
     async def _weaken(self, trace: Trace) -> None:
         """Give less weight to patterns that a failed reply was built on and the person's feeling did not bear out."""
@@ -130,20 +156,23 @@ def without(found: Recollection, shown: set[str], limit: int) -> Recollection:
 # --- what is written --------------------------------------------------------------------------------------
 
 
-def rows_of(turn: Turn, trace: Trace, *, who: Identity, zone: str, leaned_on: Sequence[str] = ()) -> tuple[Memory, ...]:
+def rows_of(turn: Turn, trace: Trace, *, who: Identity, zone: str, rests_on: Sequence[str] = ()) -> tuple[Memory, ...]:
     """The rows of a turn: what the person wrote, word for word, and the reply; a note of danger; a critique.
 
-    The reply rests on the message and on the memories that it used, and is forgotten with any of them.
+    The reply rests on the message and on the memories that it used, and is forgotten with any of them. Who speaks in
+    the person's place was present, as the rest of the audience.
 
     Args:
         turn: The turn.
         trace: How it came about.
         who: The person.
         zone: IANA zone of the person, whose day is the session where none is named.
-        leaned_on: Ids of the memories that the reply used.
+        rests_on: Ids of the memories that the reply has words from.
     """
     session = who.session or day_of(turn.at, zone).isoformat()
     said = f"{turn.id}/{PERSON}"
+    speaker = who.speaker or who.user
+    present = tuple(sorted({*who.audience, speaker} - {who.user}))
 
     def row(name: str, kind: MemoryKind, text: str, details: Mapping[str, Any], **more: Any) -> Memory:
         return Memory(
@@ -152,15 +181,16 @@ def rows_of(turn: Turn, trace: Trace, *, who: Identity, zone: str, leaned_on: Se
             text=text,
             observed_at=turn.at,
             session=session,
-            audience=who.audience,
+            audience=present,
             importance=importance_of(kind, text),
             details={"turn_id": turn.id, **details},
             **more,
         )
 
-    rows = [row(PERSON, MemoryKind.TURN, turn.text, _of_person(turn, trace), speaker=who.speaker or who.user)]
+    details = _of_person(turn, trace) if speaker == who.user else {"role": PERSON}
+    rows = [row(PERSON, MemoryKind.TURN, turn.text, details, speaker=speaker)]
     if trace.reply.strip():
-        sources = (said, *leaned_on)
+        sources = (said, *rests_on)
         details = {"role": ASSISTANT, "origin": trace.reply_origin}
         rows.append(row(ASSISTANT, MemoryKind.TURN, trace.reply, details, speaker=ASSISTANT, sources=sources))
     if words := _words_of_danger(turn, trace):
@@ -232,8 +262,9 @@ def _words_of_danger(turn: Turn, trace: Trace) -> list[str]:
 
 
 def as_message(row: Memory) -> Message:
-    """A turn's row as a message of a conversation."""
-    return Message(role="assistant" if row.details.get("role") == ASSISTANT else "user", content=row.text)
+    """A turn's row as a message of a conversation; what somebody else said before the person says who did."""
+    content = f"({row.speaker} speaks, who is not the person:) {row.text}" if by_another(row) else row.text
+    return Message(role="assistant" if row.details.get("role") == ASSISTANT else "user", content=content)
 
 
 __all__ = ["CONSIDERED", "TurnMemory", "as_message", "contradicted", "failed", "rows_of", "scenario"]

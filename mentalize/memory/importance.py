@@ -35,6 +35,9 @@ _OF_KIND: Mapping[MemoryKind, float] = {
 }
 """What was made on purpose is important by its kind; a turn, by what it says."""
 
+_LONGEST = 20_000
+"""Characters of a turn that are looked at: enough to be as important as a turn can be."""
+
 _MOST_TERMS = 16
 """The rarest terms of a text that count towards its worth, so that long-winded texts do not push out the others."""
 
@@ -45,7 +48,7 @@ def importance_of(kind: MemoryKind, text: str) -> float:
     """In [0, 1], computed in code from the kind and, for a turn, from how much its statements say."""
     if (fixed := _OF_KIND.get(kind)) is not None:
         return fixed
-    return min(1.0, len(set(terms_of(statements(text)))) / RICH)
+    return min(1.0, len(set(terms_of(statements(text[:_LONGEST])))) / RICH)
 
 
 def statements(text: str) -> str:

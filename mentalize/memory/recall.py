@@ -41,8 +41,8 @@ _LONGEST_SPAN = timedelta(days=40)
 _OVERHEAD = 8
 """Tokens around a memory in a prompt: its date and who said it."""
 
-_FOR_LONG = frozenset({MemoryKind.PORTRAIT, MemoryKind.SUMMARY, MemoryKind.DAY_PORTRAIT})
-"""Kinds that are no hits: they are handed on apart, or feed what is."""
+_NO_HITS = frozenset({MemoryKind.PORTRAIT, MemoryKind.SUMMARY, MemoryKind.DAY_PORTRAIT, MemoryKind.SCENARIO})
+"""Kinds that are no hits: they are handed on apart, or feed what is, or stand in every prompt anyway."""
 
 _WIDE = re.compile("[\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
@@ -104,7 +104,7 @@ class Recall:
             if is_visible(memory, who) and is_current(memory, at)
         }
         ranked = rank(cue, replace(pool.evidence, memories=current), curve=self._curve, weights=self._weights)
-        hits = [hit for hit in ranked if hit.memory.kind not in _FOR_LONG]
+        hits = [hit for hit in ranked if hit.memory.kind not in _NO_HITS]
         least = STRONG_CUE * hits[0].score if hits else 0.0
         awake = [hit for hit in hits if hit.score >= least or not hit.memory.archived]
         return _within(tokens, limit, cue, awake, current, pool)
