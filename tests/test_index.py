@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mentalize.memory.chroma import Chroma, names_of_database
 from mentalize.memory.exact import ExactVectors
 from mentalize.memory.index import VectorIndex
 from mentalize.memory.store import MemoryStore, Vectors
@@ -480,6 +481,47 @@ def test_a_server_is_shared(people: People, question: np.ndarray, server: str) -
     assert one.in_chroma(ANA) and two.in_chroma(ANA)
     assert one.verify(ANA).sound and two.verify(ANA).sound
     assert one.drop(ANA) >= MANY
+
+
+def test_who_is_forgotten_while_the_server_is_away_is_deleted_there_later(people: People, server: str) -> None:
+    for who in (ANA, BO):
+        people.add(who, MANY)
+    index = people.index(place=server)
+    for who in (ANA, BO):
+        index.rebuild(who)
+    assert index.in_chroma(ANA) and index.in_chroma(BO)
+    key, away = people.store.version(ANA) >> 32, people.index(place="http://127.0.0.1:9")
+    assert away.drop(ANA) == 0 and not away.erase(key)
+    people.store.forget_all(ANA)
+    people.store.forget_all(BO)
+    assert index.erase(key)
+    chroma = Chroma(server)
+    chroma.open()
+
+    def own() -> list[str]:
+        return [name for name in chroma.names() if name.startswith(names_of_database(people.store.identity))]
+
+    assert len(own()) == 1, "nobody has said yet that the other one is gone"
+    late = people.index(place=server)
+    people.add(ANA, MANY, start=MANY)
+    late.rebuild(ANA)
+    assert late.in_chroma(ANA) and len(own()) == 1, "the sweep finds what is left of people who are gone"
+    late.drop(ANA)
+    chroma.close()
+
+
+def test_databases_of_the_same_address_have_collections_of_their_own(tmp_path: Path, server: str) -> None:
+    chroma = Chroma(server)
+    chroma.open()
+    before = len(chroma.names())
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        people = People(tmp_path / name)
+        people.add(ANA, MANY)
+        people.index(place=server).rebuild(ANA)
+        people.close()
+    assert len(chroma.names()) == before + 2
+    chroma.close()
 
 
 def test_a_server_that_is_not_there_costs_no_answer(people: People, question: np.ndarray) -> None:

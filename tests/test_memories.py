@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sqlite3
+import threading
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 from mentalize import EmbedderError, Identity, Memories, Memory, MemoryKind, MemoryNotFound, MemoryStatus
 from mentalize.errors import Forgotten, InputError
 from mentalize.llm.embedder import resolve_embedder
+from mentalize.memory import database, indexing
 from mentalize.memory.retention import Curve
 from mentalize.memory.store import Filter
 from mentalize.types import Contract, Effort, Recollection, Trace
@@ -43,6 +47,8 @@ class Unreliable:
     def __init__(self) -> None:
         self.inside = resolve_embedder("fake")
         self.works = True
+        self.refused: str | None = None
+        self.seconds = 0.0
         self.batches: list[int] = []
 
     @property
@@ -56,6 +62,9 @@ class Unreliable:
     async def embed(self, texts: Sequence[str], *, query: bool = False) -> Any:
         if not self.works:
             raise EmbedderError("The weights are gone.")
+        if self.refused in texts:
+            raise EmbedderError("This text is refused.")
+        await asyncio.sleep(self.seconds)
         self.batches.append(len(texts))
         return await self.inside.embed(texts, query=query)
 
@@ -176,6 +185,102 @@ async def test_without_an_embedder_words_still_find_and_that_is_logged_once(
     assert "cello" not in caplog.text
     embedder.works = True
     assert await memories.settle(ANA) == 1
+
+
+async def test_with_no_embedder_at_all_everything_goes_on_by_words(
+    tmp_path: Path, clock: Clock, memories: Memories
+) -> None:
+    kept = [await memories.remember(ANA, text) for text in ("I play the cello.", "I keep bees.")]
+    missing = resolve_embedder(f"sentence-transformers/{tmp_path}/nothing")
+    place = str(tmp_path / "index")
+    async with Memories.at(f"sqlite:///{tmp_path}/memory.db", missing, clock=clock, index=place) as opened:
+        assert await texts(opened, "who plays the cello?") == ["I play the cello."]
+        assert [hit.memory for hit in await opened.search(ANA, "bees")] == [kept[1]]
+        assert (await opened.forget(ANA, [kept[0].id])).erased
+        assert (await opened.forget_all(ANA)).counts["fact"] == 1
+        assert await opened.people() == ()
+
+
+async def test_a_turn_does_not_wait_for_an_embedder_that_hangs(
+    memories: Memories, embedder: Unreliable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "_QUESTION_SECONDS", 0.05)
+    await memories.remember(ANA, "My brother plays the cello.")
+    await memories.settle()
+    embedder.seconds = 60.0
+    async with asyncio.timeout(5):
+        assert await texts(memories, "who plays the cello?") == ["My brother plays the cello."]
+
+
+async def test_a_text_that_cannot_be_embedded_keeps_nobody_waiting(memories: Memories, embedder: Unreliable) -> None:
+    embedder.refused = "unspeakable"
+    await memories.add(BEN, [turn(1, "unspeakable")])
+    await memories.add(ANA, [turn(2, "I keep bees."), turn(3, "I play the cello.")])
+    with pytest.raises(EmbedderError, match="refused"):
+        await memories.settle()
+    assert (await memories.due(ANA), await memories.due(BEN)) == (0, 1)
+    embedder.batches.clear()
+    await memories.add(ANA, [turn(4, "I like tea.")])
+    assert await memories.settle(ANA) == 1 and embedder.batches == [1], "it is not asked for again at once"
+    embedder.refused = None
+    assert await memories.settle() == 1
+
+
+async def test_a_locked_database_stops_nobody_else(
+    tmp_path: Path, memories: Memories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await memories.remember(ANA, "I keep bees.")
+    await memories.settle()
+    other = sqlite3.connect(tmp_path / "memory.db", isolation_level=None)
+    with closing(other):
+        other.execute("BEGIN IMMEDIATE")
+        writes = [asyncio.create_task(memories.remember(ANA, f"I have {number} hives.")) for number in range(40)]
+        async with asyncio.timeout(2):
+            await asyncio.sleep(0.05)
+            await asyncio.to_thread(str)
+            assert await texts(memories, "who keeps bees?") == ["I keep bees."]
+        other.execute("ROLLBACK")
+    await asyncio.gather(*writes)
+
+
+async def test_what_a_crash_left_to_erase_is_erased_at_first_use(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.02)
+    url, path = f"sqlite:///{tmp_path}/memory.db", tmp_path / "memory.db"
+    async with Memories.at(url, resolve_embedder("fake"), clock=clock) as first:
+        await first.add(ANA, [turn(number, f"xylophone {number}") for number in range(50)])
+        await first.settle()
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM memories").fetchone()
+            assert not (await first.forget_all(ANA)).erased
+    later = Memories.at(url, resolve_embedder("fake"), clock=clock)
+    assert not await later.exists(ANA)
+    await later.close()
+    assert all(b"xylophone" not in file.read_bytes() for file in tmp_path.glob("memory.db*"))
+
+
+async def test_nothing_runs_on_after_close(memories: Memories, tmp_path: Path) -> None:
+    await memories.add(ANA, [turn(number, f"Something about {number}.") for number in range(200)])
+    await asyncio.sleep(0.01)
+    await memories.close()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("mentalize-")]
+    assert not (tmp_path / "memory.db-wal").exists(), "the last connection takes the log along"
+
+
+async def test_a_time_zone_that_does_not_exist_is_refused_and_passed_over_where_it_is_stored(
+    memories: Memories, tmp_path: Path
+) -> None:
+    nowhere = Identity("app", "ana", zone="Mars/Base")
+    for call in (memories.remember(nowhere, "I keep bees."), memories.recall(nowhere, "bees")):
+        with pytest.raises(InputError, match="no time zone 'Mars/Base'"):
+            await call
+    await memories.remember(ANA, "I keep bees.")
+    with closing(sqlite3.connect(tmp_path / "memory.db")) as stored:
+        stored.execute("UPDATE people SET zone = 'Mars/Base'")
+        stored.commit()
+    assert [who.zone for who in await memories.people()] == ["UTC"]
 
 
 async def test_a_filtered_search_goes_by_meaning_too(tmp_path: Path, clock: Clock) -> None:

@@ -305,7 +305,7 @@ def test_after_forget_all_no_byte_of_it_is_left_anywhere(tmp_path, monkeypatch, 
         url = f"sqlite:///{tmp_path}/memory.db"
         store = MemoryStore(url, clock=lambda: NOW)
         embedder = resolve_embedder("fake")
-        vectors = VectorIndex(store, embedder.name, embedder.dimensions, place=str(index), many=10, database=url)
+        vectors = VectorIndex(store, embedder.name, embedder.dimensions, place=str(index), many=10)
         async with Memories(store, embedder, index=vectors) as opened:
             await opened.put(who, memories)
             await opened.put(Identity("default", "ben"), ben)

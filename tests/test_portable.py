@@ -98,6 +98,19 @@ async def test_a_round_trip_changes_nothing(memories: Memories) -> None:
     assert await export(memories) == before
 
 
+async def test_later_statements_are_taken_along(memories: Memories) -> None:
+    stated = {"kind": MemoryKind.FACT, "observed_at": NOON}
+    await memories.put(ANA, life()[:3])
+    await memories.add(ANA, [Memory(id="f", text="I have a cat!", quote="first", sources=("t1/user",), **stated)])
+    await memories.add(ANA, [Memory(id="g", text="I have a cat.", quote="second", sources=("t2/user",), **stated)])
+    await memories.restore(BEN, await export(memories))
+    await memories.forget(BEN, ["t1/user"])
+    (left,) = await memories.get(BEN, ["f"])
+    assert (left.text, left.quote, left.sources) == ("I have a cat.", "second", ("t2/user",))
+    corrected = await memories.correct(ANA, "f", "I have two cats.")
+    assert corrected.details == {"corrects": "f"}, "what was said before is not kept with what replaces it"
+
+
 async def test_an_export_can_become_somebody_elses(memories: Memories) -> None:
     await memories.put(ANA, life())
     lines = await export(memories)
@@ -116,6 +129,12 @@ async def test_what_was_deleted_stays_deleted_unless_it_is_wanted_back(memories:
     restored = await memories.restore(ANA, lines, even_forgotten=True)
     assert restored.added == len(lines) - len(left)
     assert sorted(await export(memories)) == sorted(lines)
+
+
+async def test_a_portrait_without_its_parts_is_left_out(memories: Memories) -> None:
+    portrait = replace(life()[-1], id="portrait", kind=MemoryKind.PORTRAIT, superseded_by=None, sources=("day",))
+    restored = await memories.restore(ANA, list(lines_of([portrait])))
+    assert (restored.added, restored.forgotten) == (0, 1)
 
 
 async def test_an_import_replaces_what_differs(memories: Memories) -> None:
@@ -149,6 +168,10 @@ GOOD = list(lines_of(life()))
         (GOOD[1], r"Line 3: `id` .* line 2 already"),
         (changed(GOOD[2], text="x" * 1_048_577), r"1,048,576"),
         (json.dumps({"text": "no kind"}), r"Line 3: `id`"),
+        (changed(GOOD[2], observed_at="0001-01-01T00:00:00+05:00"), r"Line 3: .*beyond the calendar"),
+        (changed(GOOD[2], valid_from="9999-12-31T23:00:00Z"), r"Line 3: .*years 1900 to 9000"),
+        (changed(GOOD[2], sources=["s" * 513]), r"Line 3: .*sources is longer"),
+        (GOOD[2][:-1] + ',"session":"\\u0000"}', r"Line 3: .*session is longer .* holds NUL"),
     ],
     ids=lambda value: str(value)[:24],
 )
@@ -182,19 +205,20 @@ def test_what_is_not_given_has_a_default() -> None:
 
 
 moments = st.datetimes(
-    datetime(1, 1, 2),
-    datetime(9999, 12, 30),
+    datetime(1900, 1, 2),
+    datetime(9000, 12, 30),
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3, minutes=30))]),
 )
+texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inside: st.lists(inside) | st.dictionaries(st.text(), inside),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inside: st.lists(inside) | st.dictionaries(texts, inside),
     max_leaves=5,
 )
 
 
 @settings(max_examples=40)
-@given(st.text(min_size=1).filter(str.strip), moments, st.dictionaries(st.text(), plain), st.floats(0, 1))
+@given(texts.filter(str.strip), moments, st.dictionaries(texts, plain), st.floats(0, 1))
 def test_any_memory_survives_as_a_line(text: str, at: datetime, details: dict[str, Any], share: float) -> None:
     memory = replace(life()[-1], text=text, observed_at=at, details=details, importance=share, confidence=share)
     lines = list(lines_of([memory]))

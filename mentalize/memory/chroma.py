@@ -229,12 +229,25 @@ class Chroma:
         return self._folder / f"{_GENERATION}{uuid.uuid4().hex[:8]}"
 
 
+def names_of_database(database: str) -> str:
+    """How the names of all collections of a database begin."""
+    return f"{_PREFIX}{_digest(database)}-"
+
+
+def names_of_person(database: str, person: int) -> str:
+    """How the names of a person's collections begin, whatever the embedder. They say nothing about the person."""
+    return f"{names_of_database(database)}{_digest(f'{database} {person}')}-"
+
+
 def collection_name(database: str, person: int, embedder: str) -> str:
-    """The name of a person's collection: it says nothing about them, and other databases have other ones."""
+    """The name of a person's collection; other databases and embedders have other ones."""
+    return names_of_person(database, person) + _digest(embedder)
+
+
+def _digest(text: str) -> str:
     from hashlib import blake2b
 
-    digest = blake2b(f"{database}\0{person}\0{embedder}".encode(), digest_size=12)
-    return f"{_PREFIX}{digest.hexdigest()}"
+    return blake2b(text.encode(), digest_size=10).hexdigest()
 
 
 def _age(path: Path) -> float:

@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -13,17 +14,17 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy
-from sqlalchemy import URL, Connection, Engine, Table, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, Table, event, inspect, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError
 
 from ..errors import InputError, StoreCorrupt, StoreTooNew, StoreUnavailable
 from .commits import Turns
 from .faults import RESTORE, translated
-from .tables import APPLICATION_ID, VERSION_TABLE, metadata
+from .tables import APPLICATION_ID, VERSION_TABLE, marks, metadata
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 VERSIONS = ("0001", "0002")
 """The numbered migrations, in order."""
@@ -31,7 +32,10 @@ CURRENT = VERSIONS[-1]
 
 Item = TypeVar("Item")
 
-_BUSY_SECONDS = 30.0
+_BUSY_SECONDS = 5.0
+"""How long an ordinary call waits for others who write; a turn waits for it."""
+_PATIENCE = 6
+"""Erasing waits so many times as long."""
 _PAGE_BYTES = 8_192
 """Five vectors of 384 numbers to a page; pages of 4,096 bytes hold two, and a quarter of them stays empty."""
 _CACHE_KIBIBYTES = 16_384
@@ -39,6 +43,7 @@ _CACHE_KIBIBYTES = 16_384
 _LONGEST_LOG = 64 * 1024 * 1024
 _ADVISORY_LOCK = 0x6D656E74
 _BACKUP = ".before-"
+_IDENTITY = "identity"
 
 
 class Database:
@@ -106,6 +111,17 @@ class Database:
             yield connection
 
     @property
+    def identity(self) -> str:
+        """A random name that this database has wherever it is, made when it is first asked for."""
+        query = select(marks.c.value).where(marks.c.name == _IDENTITY)
+        with self.reading() as connection:
+            if (name := connection.scalar(query)) is not None:
+                return name
+        with self.writing() as connection:
+            insert_or_ignore(connection, marks, name=_IDENTITY, value=uuid.uuid4().hex)
+            return connection.scalars(query).one()
+
+    @property
     def size(self) -> int:
         """Bytes of the SQLite file; 0 for other databases."""
         return self.path.stat().st_size if self.path is not None else 0
@@ -124,12 +140,13 @@ class Database:
         engine = self._ready()
         with translated(self.place), self._turns.alone(), closing(engine.raw_connection()) as connection:
             cursor = connection.cursor()
-            # The full-text index drops deleted terms only when its parts are merged into one.
-            cursor.execute("INSERT INTO terms (terms) VALUES ('optimize')")
-            if rewrite:
-                cursor.execute("VACUUM")
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            (still_read, *_) = cursor.fetchall()[0]
+            with _patient(cursor):
+                # The full-text index drops deleted terms only when its parts are merged into one.
+                cursor.execute("INSERT INTO terms (terms) VALUES ('optimize')")
+                if rewrite:
+                    cursor.execute("VACUUM")
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                (still_read, *_) = cursor.fetchall()[0]
             self._remove_backups()
         return not still_read
 
@@ -318,6 +335,16 @@ def _set_up_sqlite(connection: DBAPIConnection, record: Any) -> None:
     cursor.execute("PRAGMA secure_delete = ON")
     cursor.execute(f"PRAGMA journal_size_limit = {_LONGEST_LOG}")
     cursor.close()
+
+
+@contextmanager
+def _patient(cursor: DBAPICursor) -> Generator[None]:
+    """Wait longer for others inside."""
+    cursor.execute(f"PRAGMA busy_timeout = {round(_PATIENCE * _BUSY_SECONDS * 1_000)}")
+    try:
+        yield
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {round(_BUSY_SECONDS * 1_000)}")
 
 
 def _retried(change: Callable[[], object]) -> None:

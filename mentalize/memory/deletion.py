@@ -12,11 +12,13 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from ..types import Identity
 from .database import Database, batches, insert_or_ignore
 from .fulltext import FullText
-from .person import Person, known, lock, note_deleted, touch
-from .rows import moment
+from .person import Person, advance, note_deleted, touch
+from .repetition import STATED, Remainder, remainder
+from .rows import memory_of, moment
 from .store import Deletion
 from .tables import claims, marks, memories, outbox, people, sources, traces, vectors
-from .tombstones import REMADE, bury
+from .tombstones import REMADE, bury, bury_person
+from .writer import Writer
 
 _ERASURE_DUE = "erasure due"
 _LARGE_FILE = 64 * 1024 * 1024
@@ -33,6 +35,15 @@ class _Condemned:
     superseded_by: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What a deletion reaches, by id."""
+
+    condemned: Mapping[str, _Condemned]
+    spared: Mapping[str, Remainder]
+    """Made from something condemned, but stated elsewhere, too."""
+
+
 class Eraser:
     """What makes memories go, for good.
 
@@ -46,17 +57,18 @@ class Eraser:
         self._database = database
         self._fulltext = fulltext
         self._clock = clock
+        self._writer = Writer(database, fulltext, clock)
 
     def forget(self, who: Identity, ids: Sequence[str]) -> Deletion:
         """See `MemoryStore.forget`."""
         with self._database.writing() as connection:
-            if (person := known(connection, who)) is None:
+            if (person := advance(connection, who)) is None:
                 return Deletion()
-            person = touch(connection, who)
-            condemned = _condemned(connection, person, ids)
-            if not condemned:
+            reach = _reach(connection, person, ids)
+            if not reach.condemned:
                 return Deletion()
-            counts = self._delete(connection, who, person, condemned)
+            counts = self._delete(connection, who, person, reach.condemned)
+            self._keep(connection, person, reach.spared)
             insert_or_ignore(connection, marks, name=_ERASURE_DUE, value="")
         return Deletion(counts, erased=self.erase(thorough=False))
 
@@ -64,8 +76,12 @@ class Eraser:
         """See `MemoryStore.forget_all`."""
         counts: Counter[str] = Counter()
         with self._database.writing() as connection:
-            if (person := known(connection, who)) is not None:
-                lock(connection, person)
+            # Made if need be, so that the first write about a person in this very moment waits, and is refused.
+            person = touch(connection, who)
+            bury_person(connection, who, moment(self._clock(), "the clock's time"))
+            if person.is_new:
+                connection.execute(delete(people).where(people.c.number == person.number))
+            else:
                 counts = self._delete_person(connection, who, person)
                 insert_or_ignore(connection, marks, name=_ERASURE_DUE, value="")
         return Deletion(counts, erased=self.erase(thorough=True))
@@ -102,6 +118,13 @@ class Eraser:
             counts["vectors"] += self._delete_rows(connection, person, batch)
         return +counts
 
+    def _keep(self, connection: Connection, person: Person, spared: Mapping[str, Remainder]) -> None:
+        """Write what is left of memories that were stated elsewhere, too."""
+        for batch in batches(list(spared)):
+            chosen = (memories.c.person == person.number, memories.c.id.in_(batch))
+            for row in connection.execute(select(memories).where(*chosen)).all():
+                self._writer.replace(connection, person, row.number, memory_of(row), spared[row.id].memory)
+
     def _bury(self, connection: Connection, who: Identity, gone: Sequence[tuple[str, str]]) -> None:
         """Leave tombstones for ids, given with their kinds."""
         names = [name for name, kind in gone if kind not in REMADE]
@@ -136,19 +159,43 @@ class Eraser:
         return +counts
 
 
-def _condemned(connection: Connection, person: Person, ids: Sequence[str]) -> dict[str, _Condemned]:
-    """These memories and all that was made from them, directly or through others; by id."""
-    found: dict[str, _Condemned] = {}
-    wave = list(dict.fromkeys(ids))
+def _reach(connection: Connection, person: Person, ids: Sequence[str]) -> _Reach:
+    """These memories and all that was made from them, directly or through others."""
+    condemned: dict[str, _Condemned] = {}
+    spared: dict[str, Remainder] = {}
+    wave = _rows(connection, person, list(dict.fromkeys(ids)))
     while wave:
-        rows: list[_Condemned] = []
-        for batch in batches(wave):
-            query = select(
-                memories.c.number, memories.c.id, memories.c.kind, memories.c.version, memories.c.superseded_by
-            ).where(memories.c.person == person.number, memories.c.id.in_(batch))
-            rows += [_Condemned(*row) for row in connection.execute(query)]
-        found.update((one.id, one) for one in rows)
-        wave = [name for name in _made_from(connection, person, [one.id for one in rows]) if name not in found]
+        condemned |= wave
+        spared = {name: left for name, left in spared.items() if name not in wave}
+        reached = [name for name in _made_from(connection, person, list(wave)) if name not in condemned]
+        left = _remainders(connection, person, reached, condemned)
+        # What was made from a memory in the words that go now may hold them.
+        renewed = [name for name, part in left.items() if part.is_renewed]
+        spared |= left
+        made = [name for name in reached if name not in left] + _made_from(connection, person, renewed)
+        wave = _rows(connection, person, [name for name in dict.fromkeys(made) if name not in condemned])
+    return _Reach(condemned, spared)
+
+
+def _rows(connection: Connection, person: Person, ids: Sequence[str]) -> dict[str, _Condemned]:
+    found: dict[str, _Condemned] = {}
+    columns = (memories.c.number, memories.c.id, memories.c.kind, memories.c.version, memories.c.superseded_by)
+    for batch in batches(ids):
+        query = select(*columns).where(memories.c.person == person.number, memories.c.id.in_(batch))
+        found.update((row.id, _Condemned(*row)) for row in connection.execute(query))
+    return found
+
+
+def _remainders(
+    connection: Connection, person: Person, ids: Sequence[str], condemned: Mapping[str, _Condemned]
+) -> dict[str, Remainder]:
+    """What is left of those that were stated elsewhere, too."""
+    found: dict[str, Remainder] = {}
+    for batch in batches(ids):
+        chosen = (memories.c.person == person.number, memories.c.id.in_(batch), memories.c.kind.in_(STATED))
+        for row in connection.execute(select(memories).where(*chosen)):
+            if (left := remainder(memory_of(row), condemned.keys())) is not None:
+                found[row.id] = left
     return found
 
 

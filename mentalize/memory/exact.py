@@ -57,8 +57,8 @@ class ExactVectors:
         self.version = changes.version
 
     def nearest(self, vector: NDArray[np.float32], limit: int) -> list[tuple[str, float]]:
-        """Ids and cosines, the nearest first."""
-        if not self._ids or limit <= 0:
+        """Ids and cosines, the nearest first; none to a vector of another length, which another model made."""
+        if not self._ids or limit <= 0 or len(vector) != self._rows.shape[1]:
             return []
         # Not `@`: its threads wait for each other by spinning, for 10 ms and more where another process uses a core.
         cosines = np.vecdot(self._rows[: len(self._ids)], vector)
@@ -71,7 +71,7 @@ class ExactVectors:
     def cosines(self, vector: NDArray[np.float32], ids: Sequence[str]) -> dict[str, float]:
         """The cosine of each of `ids` that is here."""
         here = [key for key in ids if key in self._places]
-        if not here:
+        if not here or len(vector) != self._rows.shape[1]:
             return {}
         found = self._rows[[self._places[key] for key in here]] @ vector
         return dict(zip(here, map(float, found), strict=True))

@@ -38,6 +38,8 @@ class HeldVectors:
     """Whether it failed again after it was opened anew, and is to be made again."""
     dropped: bool = False
     """Whether the person is being deleted."""
+    left: bool = False
+    """Whether a collection could not be deleted that holds what was forgotten."""
     job: Future[None] | None = None
     """What is done for this person in the background."""
     counted: int = 0

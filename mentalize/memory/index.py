@@ -9,12 +9,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import InputError, StoreError
+from ..errors import EmbedderError, InputError, MentalizeError, StoreError
 from ..types import Identity
 from .background import Background
-from .chroma import Chroma, ChromaFailed, Collection, Stopped, collection_name
+from .chroma import Chroma, ChromaFailed, Collection, Stopped, collection_name, names_of_database, names_of_person
 from .store import Filter, MemoryStore, Vectors
 
 if TYPE_CHECKING:
@@ -73,35 +74,34 @@ class VectorIndex:
 
     Args:
         store: The truth, vectors included.
-        embedder: The embedder's name; vectors of any other one are never read.
+        embedder: The embedder's name, or what tells it, which may raise EmbedderError; vectors of any other one are
+            never read.
         dimensions: The length of a vector; 0 if it is not known yet.
         place: Folder of an embedded Chroma, or URL of a Chroma server; None: vectors are compared in memory only.
         many: How many vectors a person has for whom Chroma is used.
         cache_bytes: The memory that vectors may take. Who was not asked about for longest leaves first.
-        database: What tells this database from others that use the same Chroma server, such as its address.
 
     Raises, from every method:
         StoreError: the store failed. That Chroma failed is logged only.
+        EmbedderError: nobody knows the embedder's name. Forgetting does without.
     """
 
     def __init__(
         self,
         store: MemoryStore,
-        embedder: str,
+        embedder: str | Callable[[], str],
         dimensions: int,
         *,
         place: str | None = None,
         many: int = MANY,
         cache_bytes: int = CACHE_BYTES,
-        database: str = "",
     ) -> None:
         self._store = store
-        self._embedder = embedder
+        self._name_of_embedder = embedder
         self._dimensions = dimensions
         self._chroma = None if place is None else Chroma(place)
         self._many = many
         self._cache_bytes = cache_bytes
-        self._database = database
         self._people: OrderedDict[tuple[str, str], HeldVectors] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -144,14 +144,26 @@ class VectorIndex:
 
     # --- keeping up ---------------------------------------------------------------------------------------
 
-    def refresh(self, who: Identity) -> None:
-        """Take over what changed in SQL, deletions included."""
+    def refresh(self, who: Identity) -> bool:
+        """Take over what changed in SQL, deletions included.
+
+        Returns:
+            False if a collection that holds what was forgotten is known and could not be deleted, to be tried again.
+        """
         held = self._held(who)
         with held.lock:
-            self._bring_up_to_date(who, held)
+            try:
+                self._bring_up_to_date(who, held)
+            except EmbedderError:
+                # Which collection it would be is not known: all go.
+                held.left = True
+            if held.left and held.collection is None:
+                held.left = not self.erase(_owner(self._store.version(who)))
+            clean = not held.left
         self._make_room(who, held)
         if self._chroma is not None and self._chroma.is_open and time.monotonic() >= self._sweep_at:
             self._background.submit(lambda: self._quietly(self._sweep))
+        return clean
 
     def drop(self, who: Identity) -> int:
         """Remove everything of this person from every cache and index; how many entries there were.
@@ -164,8 +176,16 @@ class VectorIndex:
             wait([held.job])
         with held.lock:
             self._leave(who)
-            versions = {held.exact.version, self._store.version(who)}
-            return max(len(held.exact), *map(self._remove_collection, versions))
+            owners = {_owner(held.exact.version), _owner(self._store.version(who))}
+            return max(len(held.exact), *(self._remove_collections(person) or 0 for person in owners))
+
+    def erase(self, person: int) -> bool:
+        """Delete what Chroma has of a person, given by their key in the database, who may be gone.
+
+        Returns:
+            Whether nothing is left. False while a server cannot be reached, or another process owns the folder.
+        """
+        return self._remove_collections(person) is not None
 
     def rebuild(self, who: Identity, *, progress: Callable[[int, int], None] | None = None) -> int:
         """Make the index of this person from SQL's vectors again; how many there are.
@@ -178,7 +198,7 @@ class VectorIndex:
         if held.job is not None:
             wait([held.job])
         with held.lock:
-            self._remove_collection(held.exact.version or self._store.version(who))
+            self._remove_collections(_owner(held.exact.version or self._store.version(who)))
             everything = self._store.vectors(who, self._embedder)
             held.hold(everything)
             if self._chroma is not None and len(everything.ids) >= self._many:
@@ -247,7 +267,8 @@ class VectorIndex:
             if held.collection is None:
                 held.hold(changes)
             elif changes.complete or self._store.forgotten(who, changes.deleted):
-                self._remove_collection(held.exact.version, older_than=changes.version)
+                removed = self._remove_collections(_owner(held.exact.version), older_than=changes.version)
+                held.left = removed is None
                 held.hold(self._store.vectors(who, self._embedder))
             else:
                 held.note(changes)
@@ -304,7 +325,7 @@ class VectorIndex:
         except ChromaFailed as error:
             self._put_off(error)
             self._chroma.start_over()
-        except StoreError as error:
+        except (StoreError, EmbedderError) as error:
             self._put_off(error)
 
     def _catch_up(self, who: Identity, held: HeldVectors, progress: Callable[[int, int], None] | None = None) -> None:
@@ -318,7 +339,7 @@ class VectorIndex:
         try:
             self._attach(who, held, self._chroma, progress)
         except Stopped:
-            self._remove_collection(self._store.version(who))
+            self._remove_collections(_owner(self._store.version(who)))
         finally:
             if shared:
                 self._store.release(who, _WORK)
@@ -334,6 +355,7 @@ class VectorIndex:
             if found is not None and not held.dropped:
                 collection, changes = found
                 held.attach(collection, changes)
+                held.left = False
                 # What was forgotten in this very moment must not stay in the collection.
                 self._bring_up_to_date(who, held)
         self._make_room(who, held)
@@ -343,7 +365,7 @@ class VectorIndex:
     ) -> tuple[Collection, Vectors] | None:
         """A collection and what changed since it was written; None if the person has too few vectors for one."""
         while True:
-            if not (version := self._store.version(who)):
+            if (version := self._store.version(who)) <= 0:
                 return None
             name = self._name(version)
             collection = chroma.find(name)
@@ -370,34 +392,44 @@ class VectorIndex:
     def _sweep(self) -> None:
         """Delete collections of people who were forgotten by another process, and of embedders no longer in use.
 
-        In a folder, which is ours alone; on a server every process deletes what it forgets.
+        A folder is ours alone. On a server, other databases have collections too, and other processes may use another
+        embedder.
         """
-        if self._chroma is None or self._chroma.shared or time.monotonic() < self._sweep_at:
+        if self._chroma is None or time.monotonic() < self._sweep_at:
             return
         self._sweep_at = time.monotonic() + _SWEEP_SECONDS
-        if names := set(self._chroma.names()):
-            living = {self._name(self._store.version(who)) for who in self._store.people()}
-            for name in names - living:
-                self._chroma.remove(name)
+        shared, ours = self._chroma.shared, names_of_database(self._database)
+        if names := [name for name in self._chroma.names() if not shared or name.startswith(ours)]:
+            versions = [self._store.version(who) for who in self._store.people()]
+            living = tuple(self._of_person(version) if shared else self._name(version) for version in versions)
+            for name in names:
+                if not name.startswith(living):
+                    self._chroma.remove(name)
 
-    def _remove_collection(self, version: int, *, older_than: int | None = None) -> int:
-        """Delete the collection of the person whose version this is, if there is one; how many vectors it had.
+    def _remove_collections(self, person: int, *, older_than: int | None = None) -> int | None:
+        """Delete a person's collections, of all embedders; how many vectors they had, or None if that failed.
 
-        On a server, another process may have made it again already: `older_than` leaves that one.
+        On a server, another process may have made one again already: `older_than` leaves that one.
         """
-        if self._chroma is None or not version or not self._chroma.used or not self._opened(self._chroma):
+        if self._chroma is None or person <= 0 or not self._chroma.used:
             return 0
-        name = self._name(version)
+        if not self._opened(self._chroma):
+            return None
+        own = names_of_person(self._database, person)
         try:
-            if older_than is not None and self._chroma.shared:
-                found = self._chroma.find(name)
-                if found is not None and found.version >= older_than:
-                    return 0
-            return self._chroma.remove(name)
+            names = [name for name in self._chroma.names() if name.startswith(own)]
+            return sum(self._chroma.remove(name) for name in names if not self._is_newer(name, older_than))
         except ChromaFailed as error:
             self._tell(error)
             self._chroma.start_over()
-            return 0
+            return None
+
+    def _is_newer(self, name: str, version: int | None) -> bool:
+        """Whether another process has made this collection since."""
+        if self._chroma is None or version is None or not self._chroma.shared:
+            return False
+        found = self._chroma.find(name)
+        return found is not None and found.version >= version
 
     def _opened(self, chroma: Chroma) -> bool:
         try:
@@ -409,17 +441,35 @@ class VectorIndex:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
         return opened
 
-    def _put_off(self, error: StoreError) -> None:
+    def _put_off(self, error: MentalizeError) -> None:
         self._tell(error)
         self._retry_at = time.monotonic() + _RETRY_SECONDS
 
+    @property
+    def _embedder(self) -> str:
+        name = self._name_of_embedder
+        return name if isinstance(name, str) else name()
+
+    @cached_property
+    def _database(self) -> str:
+        """What tells this database from others that use the same Chroma server: an address may be equal elsewhere."""
+        return self._store.identity
+
     def _name(self, version: int) -> str:
-        from .person import owner
+        return collection_name(self._database, _owner(version), self._embedder)
 
-        return collection_name(self._database, owner(version), self._embedder)
+    def _of_person(self, version: int) -> str:
+        return names_of_person(self._database, _owner(version))
 
-    def _tell(self, error: StoreError) -> None:
+    def _tell(self, error: MentalizeError) -> None:
         import structlog
 
         log: Any = structlog.wrap_logger(logging.getLogger("mentalize.memory"))
         log.warning("vectors_are_compared_one_by_one", error=str(error))
+
+
+def _owner(version: int) -> int:
+    """The key of the person whose version this is; 0 or less where nothing is known of them."""
+    from .person import owner
+
+    return owner(version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -12,6 +13,7 @@ from ..errors import EmbedderError, StoreError
 from ..types import Embedder, Identity
 from .index import VectorIndex
 from .store import MemoryStore, Unindexed
+from .threads import Threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +24,12 @@ Progress = Callable[[int, int], None]
 
 _BATCH = 64
 _COUNTED = 1_000_000
+_THREADS = 2
+_QUESTION_SECONDS = 2.0
+"""How long a turn waits for the vector of its question, before it is recalled by words."""
+_PASSED_OVER_SECONDS = 600.0
+_ORDINARY = "one"
+"""A text that every embedder takes that takes any."""
 
 
 class Indexing:
@@ -40,7 +48,11 @@ class Indexing:
         self._index = index
         # A lock belongs to one event loop; passes of two loops only do the same twice.
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._threads = Threads("mentalize-indexing", _THREADS)
+        self._passed_over: dict[int, tuple[Identity | None, float]] = {}
+        """Entries that failed and keep nobody waiting, by sequence: whose they are, and when they are tried again."""
         self._tasks: set[asyncio.Task[int]] = set()
+        self._for: dict[tuple[str, str], asyncio.Task[int]] = {}
         self._running: asyncio.Task[int] | None = None
         self._again = False
         self._told = False
@@ -52,24 +64,41 @@ class Indexing:
             self._running = self._start(self._until_nothing_is_due())
 
     def begin_for(self, who: Identity, *, most: int) -> asyncio.Task[int]:
-        """The same for one person, and for so many entries at most."""
-        return self._start(self._quietly(who, most))
+        """The same for one person, and for so many entries at most; what is being done already is not begun twice."""
+        key = (who.tenant, who.user)
+        task = self._for.get(key)
+        if task is None or task.done() or not _is_here(task):
+            self._for = {person: other for person, other in self._for.items() if not other.done()}
+            task = self._for[key] = self._start(self._quietly(who, most))
+        return task
 
     async def finish(self, who: Identity | None = None, *, progress: Progress | None = None) -> int:
         """Empty the outbox, of one person or of all, and say how many entries it had.
 
         Raises:
-            EmbedderError: the embedder gave no vectors; what it had not reached stays due.
+            EmbedderError: the embedder gave no vectors, of one text or of any; what has none stays due.
         """
+        kept = {} if who is None else self._passed_over
+        self._passed_over = {sequence: entry for sequence, entry in kept.items() if not _is_of(entry[0], who)}
         total = 0
         if progress is not None:
-            total = len(await asyncio.to_thread(self._store.outbox, self._embedder.name, limit=_COUNTED, who=who))
+            total = len(await self._threads.run(self._due, who, _COUNTED))
         return await self._pass(who, None, progress, total)
 
-    async def vector(self, text: str) -> NDArray[np.float32] | None:
-        """The vector of a question; None when the embedder fails, which is logged once."""
+    async def vector(self, text: str, *, soon: bool = False) -> NDArray[np.float32] | None:
+        """The vector of a question; None when the embedder fails, which is logged once.
+
+        Args:
+            text: The question.
+            soon: Whether a turn waits for it: None, too, when that takes longer than 2 s.
+        """
         try:
-            rows = await self._embedder.embed([text], query=True)
+            async with asyncio.timeout(_QUESTION_SECONDS if soon else None):
+                await self._threads.run(self._name)  # A model that is not there has no vectors to compare with.
+                rows = await self._embedder.embed([text], query=True)
+        except TimeoutError:
+            self._tell(EmbedderError(f"The embedder did not answer within {_QUESTION_SECONDS:g} s."))
+            return None
         except EmbedderError as error:
             self._tell(error)
             return None
@@ -77,11 +106,12 @@ class Indexing:
         return rows[0]
 
     async def stop(self) -> None:
-        """End the background passes; what they had not reached stays due."""
+        """End the background passes, and wait for what they are writing; what they had not reached stays due."""
         ending = [task for task in self._tasks if _is_here(task)]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+        await self._threads.close()
 
     # --- passes -------------------------------------------------------------------------------------------
 
@@ -107,31 +137,90 @@ class Indexing:
 
     async def _pass(self, who: Identity | None, most: int | None, progress: Progress | None, total: int) -> int:
         done, last = 0, -1
+        failed: EmbedderError | None = None
         lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
         while most is None or done < most:
             size = _BATCH if most is None else min(_BATCH, most - done)
             async with lock:
-                entries = await asyncio.to_thread(self._store.outbox, self._embedder.name, limit=size, who=who)
+                entries = await self._threads.run(self._due, who, size)
                 if not entries or entries[-1].sequence == last:
                     break
-                await self._write(entries)
+                failed = await self._write(entries) or failed
             last = entries[-1].sequence
             done += len(entries)
             if progress is not None:
                 progress(done, max(total, done))
+        if failed is not None:
+            raise failed
         return done
 
-    async def _write(self, entries: Sequence[Unindexed]) -> None:
-        texts = [entry.text for entry in entries if not entry.deleted]
-        vectors = await self._embedder.embed(texts)
-        self._told = False
-        await asyncio.to_thread(self._keep, entries, vectors)
+    def _name(self) -> str:
+        """The embedder's name. In a worker thread, because it may be made from the model's files."""
+        return self._embedder.name
+
+    def _due(self, who: Identity | None, most: int) -> Sequence[Unindexed]:
+        """The oldest entries but for those that are passed over."""
+        now = time.monotonic()
+        self._passed_over = {sequence: entry for sequence, entry in self._passed_over.items() if entry[1] > now}
+        entries = self._store.outbox(self._name(), limit=most + len(self._passed_over), who=who)
+        return [entry for entry in entries if entry.sequence not in self._passed_over][:most]
+
+    def _pass_over(self, entry: Unindexed) -> None:
+        self._passed_over[entry.sequence] = entry.who, time.monotonic() + _PASSED_OVER_SECONDS
+
+    async def _write(self, entries: Sequence[Unindexed]) -> EmbedderError | None:
+        """Do what is due; the error of what had to be passed over. Raises EmbedderError if nothing can be embedded."""
+        if gone := [entry for entry in entries if entry.deleted]:
+            await self._threads.run(self._follow_deletions, gone)
+        written = [entry for entry in entries if not entry.deleted]
+        failed: EmbedderError | None = None
+        try:
+            vectors = await self._embedder.embed([entry.text for entry in written])
+        except EmbedderError as error:
+            await self._embedder.embed([_ORDINARY])  # If this fails, too, the fault is not in the texts.
+            written, vectors, failed = await self._one_by_one(written, error)
+        if written:
+            await self._threads.run(self._keep, written, vectors)
+        self._told = self._told and failed is not None
+        return failed
+
+    async def _one_by_one(
+        self, entries: Sequence[Unindexed], failed: EmbedderError
+    ) -> tuple[list[Unindexed], NDArray[np.float32], EmbedderError]:
+        """Those that can be embedded, their vectors, and the last error; the others keep nobody waiting."""
+        import numpy as np
+
+        done: list[Unindexed] = []
+        rows: list[NDArray[np.float32]] = []
+        for entry in entries:
+            try:
+                rows.append(await self._embedder.embed([entry.text]))
+                done.append(entry)
+            except EmbedderError as error:
+                self._pass_over(entry)
+                failed = error
+        return done, np.concatenate([np.empty((0, self._embedder.dimensions), np.float32), *rows]), failed
 
     def _keep(self, entries: Sequence[Unindexed], vectors: NDArray[np.float32]) -> None:
         index = self._index()
-        self._store.indexed(self._embedder.name, entries, vectors, dimensions=self._embedder.dimensions)
+        self._store.indexed(self._name(), entries, vectors, dimensions=self._embedder.dimensions)
         for who in dict.fromkeys(entry.who for entry in entries if entry.who is not None):
             index.refresh(who)
+
+    def _follow_deletions(self, entries: Sequence[Unindexed]) -> None:
+        """Have the index delete what is gone. An entry is cleared only when that is done."""
+        import numpy as np
+
+        index = self._index()
+        living = {who: index.refresh(who) for who in dict.fromkeys(entry.who for entry in entries) if who is not None}
+        followed: list[Unindexed] = []
+        for entry in entries:
+            if index.erase(entry.person) if entry.who is None else living[entry.who]:
+                followed.append(entry)
+            else:
+                self._pass_over(entry)
+        none = np.empty((0, self._embedder.dimensions), np.float32)
+        self._store.indexed(self._name(), followed, none, dimensions=self._embedder.dimensions)
 
     def _tell(self, error: Exception) -> None:
         """Say once, and not at every turn, that recall is lexical until this is mended. Texts are never logged."""
@@ -141,6 +230,10 @@ class Indexing:
             log: Any = structlog.wrap_logger(logging.getLogger("mentalize.memory"))
             log.warning("recall_is_lexical", error=str(error))
         self._told = True
+
+
+def _is_of(one: Identity | None, other: Identity | None) -> bool:
+    return one is not None and other is not None and (one.tenant, one.user) == (other.tenant, other.user)
 
 
 def _is_here(task: asyncio.Task[int]) -> bool:

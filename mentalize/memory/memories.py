@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
-from ..errors import InputError, MemoryNotFound
+from ..errors import InputError, MemoryNotFound, StoreError
 from ..types import (
     Embedder,
     Identity,
@@ -28,11 +29,13 @@ from .index import IndexReport, VectorIndex
 from .indexing import Indexing, Progress
 from .portable import Restored, lines_of, memories_of, take_over
 from .recall import Recall
-from .repetition import STATED, add
+from .repetition import REPEATED, STATED
 from .retention import Curve
 from .statistics import Statistics, statistics
 from .store import Deletion, Filter, MemoryStore
+from .threads import Threads
 from .timeline import Timeline, timelines
+from .zones import check_zone, is_zone
 
 __all__ = ["Explanation", "Filter", "Memories", "Restored", "Statistics", "Timeline"]
 
@@ -45,6 +48,8 @@ CORRECTABLE = (
 )
 """Kinds that a person's own statement can take the place of."""
 
+_READERS, _WRITERS = 6, 8
+"""Threads. Writers may wait for one another and for other processes; nobody who reads waits behind them."""
 _CATCH_UP = 64
 _CATCH_UP_SECONDS = 0.25
 
@@ -75,6 +80,7 @@ class Memories:
 
     Raises, from every method:
         StoreError: the database cannot be read or written.
+        InputError: `who.zone` is no time zone.
     """
 
     def __init__(
@@ -99,6 +105,9 @@ class Memories:
         self._limit = limit
         self._tokens = tokens
         self._per_person = per_person
+        self._readers = Threads("mentalize-reading", _READERS)
+        self._writers = Threads("mentalize-writing", _WRITERS)
+        self._used = False
         self._opening = threading.Lock()
         self._recall: Recall | None = None
         self._index: VectorIndex | None = None
@@ -139,15 +148,20 @@ class Memories:
         return self._curve
 
     async def open(self) -> None:
-        """Open the database, and finish in the background what a crash left undone. Any other call opens it, too."""
-        await self._run(self._store.open)
+        """Open the database, and finish what a crash left undone. The first of any other calls does so, too, in the
+        background.
+        """
+        self._used = True
+        await self._writers.run(self._store.open)
         self._indexing.begin()
 
     async def close(self) -> None:
         """Release the database, the index and the embedder. Vectors that are still due are made at the next start."""
         await self._indexing.stop()
         await self._embedder.close()
-        await self._run(self._close_parts)
+        await self._readers.close()
+        await self._writers.close()
+        await asyncio.to_thread(self._close_parts)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -166,7 +180,7 @@ class Memories:
 
     async def due(self, who: Identity | None = None, *, most: int = 1_000_000) -> int:
         """How many vectors are due, of one person or of all; counted up to `most`."""
-        return len(await self._run(self._store.outbox, self._embedder.name, limit=most, who=who))
+        return len(await self._run(lambda: self._store.outbox(self._embedder.name, limit=most, who=who)))
 
     # --- remembering what matters now ---------------------------------------------------------------------
 
@@ -181,7 +195,8 @@ class Memories:
             at: The present moment; the clock's, if not given.
             limit: How many at most.
         """
-        _, vector = await asyncio.gather(self._catch_up(who), self._indexing.vector(text))
+        check_zone(who.zone)
+        _, vector = await asyncio.gather(self._catch_up(who), self._indexing.vector(text, soon=True))
         now, most = at or self._clock(), limit or self._limit
         return await self._run(
             lambda: self._parts()[0].recall(who, text, vector, at=now, limit=most, tokens=self._tokens)
@@ -191,6 +206,7 @@ class Memories:
         self, who: Identity, text: str, *, limit: int = 10, which: Filter | None = None
     ) -> tuple[MemoryHit, ...]:
         """The same ranking without a budget, archived memories as good as others."""
+        check_zone(who.zone)
         _, vector = await asyncio.gather(self._catch_up(who), self._indexing.vector(text))
         now = self._clock()
         return await self._run(lambda: self._parts()[0].search(who, text, vector, at=now, limit=limit, which=which))
@@ -212,13 +228,13 @@ class Memories:
             Forgotten: what one of them was made from was deleted, or anything of this person was after `since`.
             InputError: a text is too long, or a part is out of its range.
         """
-        kept = await self._run(add, self._store, who, tuple(memories), self._clock(), since=since)
+        kept = await self._change(self._store.learn, who, tuple(memories), since=since)
         self._indexing.begin()
         return kept
 
     async def put(self, who: Identity, memories: Sequence[Memory], *, since: int | None = None) -> tuple[Memory, ...]:
         """Keep these as they are, all or none; an id that exists is replaced. Otherwise as `add`."""
-        kept = await self._run(self._store.put, who, tuple(memories), since=since)
+        kept = await self._change(self._store.put, who, tuple(memories), since=since)
         self._indexing.begin()
         return kept
 
@@ -229,17 +245,17 @@ class Memories:
 
     async def supersede(self, who: Identity, old: Sequence[str], new: Memory, *, since: int | None = None) -> Memory:
         """Keep `new`, and end the validity of `old` when it begins. Raises MemoryNotFound, and what `add` raises."""
-        kept = await self._run(self._store.supersede, who, tuple(old), new, since=since)
+        kept = await self._change(self._store.supersede, who, tuple(old), new, since=since)
         self._indexing.begin()
         return kept
 
     async def strengthen(self, who: Identity, ids: Sequence[str], *, turn: str, at: datetime | None = None) -> None:
         """A reply used these: S + 1, and the curve begins anew. Once per turn."""
-        await self._run(self._store.strengthen, who, tuple(ids), turn=turn, at=at or self._clock())
+        await self._change(self._store.strengthen, who, tuple(ids), turn=turn, at=at or self._clock())
 
     async def change(self, who: Identity, memory_id: str, **changes: Any) -> Memory:
         """Change single fields of one memory. Raises MemoryNotFound."""
-        changed = await self._run(self._store.change, who, memory_id, **changes)
+        changed = await self._change(self._store.change, who, memory_id, **changes)
         self._indexing.begin()
         return changed
 
@@ -260,7 +276,8 @@ class Memories:
                 hint="Forget it, or what it was made from, or add a fact that says what is true.",
             )
         kind = old.kind if old.kind in STATED else MemoryKind.FACT
-        new = replace(self._stated(who, text, kind), pinned=old.pinned, details={**old.details, "corrects": memory_id})
+        details = {name: value for name, value in old.details.items() if name != REPEATED} | {"corrects": memory_id}
+        new = replace(self._stated(who, text, kind), pinned=old.pinned, details=details)
         return await self.supersede(who, [memory_id], new)
 
     async def confirm(self, who: Identity, memory_id: str) -> Memory:
@@ -286,7 +303,10 @@ class Memories:
     # --- reading ------------------------------------------------------------------------------------------
 
     async def version(self, who: Identity) -> int:
-        """A number that grows with every write about this person; 0 if nothing is known of them."""
+        """A number that grows with every write about this person.
+
+        If nothing is known of them, it is 0, or below 0 where they were forgotten, and another one each time.
+        """
         return await self._run(self._store.version, who)
 
     async def exists(self, who: Identity) -> bool:
@@ -302,6 +322,10 @@ class Memories:
     ) -> tuple[Memory, ...]:
         """By the time at which they were observed."""
         return await self._run(self._store.find, who, which or Filter(), limit=limit, newest_first=newest_first)
+
+    async def unconsidered(self, who: Identity, *, limit: int) -> tuple[Memory, ...]:
+        """Turns that social memory has not drawn on yet (`details["considered"]` is false), oldest first."""
+        return await self._run(self._store.unconsidered, who, limit=limit)
 
     async def around(self, who: Identity, ids: Sequence[str], *, span: int = 1) -> Mapping[str, tuple[Memory, ...]]:
         """For each turn, what was said just before and after it in the same session."""
@@ -322,11 +346,12 @@ class Memories:
 
     async def statistics(self, who: Identity) -> Statistics:
         """Counts of what is kept about this person."""
-        return await self._run(statistics, self._store, who, self._embedder.name)
+        return await self._run(lambda: statistics(self._store, who, self._embedder.name))
 
     async def people(self) -> tuple[Identity, ...]:
-        """Everyone of whom something is kept: names only, for maintenance."""
-        return await self._run(self._store.people)
+        """Everyone of whom something is kept: names and zones only, for maintenance."""
+        people = await self._run(self._store.people)
+        return tuple(who if is_zone(who.zone or "") else replace(who, zone=self._zone) for who in people)
 
     # --- forgetting ---------------------------------------------------------------------------------------
 
@@ -335,7 +360,7 @@ class Memories:
 
         Nothing is deleted: search still finds what is archived, and so does a turn on a strong cue.
         """
-        return await self._run(fade, self._store, who, self._curve, at=self._clock(), most=self._per_person)
+        return await self._change(fade, self._store, who, self._curve, at=self._clock(), most=self._per_person)
 
     async def forget(self, who: Identity, ids: Sequence[str]) -> Deletion:
         """Delete these and all that was made from them, for good; the counts by kind.
@@ -343,13 +368,16 @@ class Memories:
         Raises:
             MemoryNotFound: one of them does not exist; then nothing is deleted.
         """
-        deletion = await self._run(self._forget, who, tuple(dict.fromkeys(ids)))
+        deletion = await self._change(self._forget, who, tuple(dict.fromkeys(ids)))
         self._indexing.begin()
         return deletion
 
     async def forget_all(self, who: Identity) -> Deletion:
-        """Delete all that is known of a person, so that no byte of it stays in the database or the index."""
-        deletion = await self._run(self._forget_all, who)
+        """Delete all that is known of a person, so that no byte of it stays in the database or the index.
+
+        Where the index cannot be reached, `erased` is false, and it is done as soon as it can be.
+        """
+        deletion = await self._change(self._forget_all, who)
         self._indexing.begin()
         return deletion
 
@@ -395,7 +423,7 @@ class Memories:
         progress: Progress | None = None,
     ) -> Restored:
         """Keep memories from elsewhere, all or none. What is there and equal is left alone; otherwise as `restore`."""
-        restored = await self._run(
+        restored = await self._change(
             take_over, self._store, who, memories, even_forgotten=even_forgotten, progress=progress
         )
         self._indexing.begin()
@@ -415,7 +443,7 @@ class Memories:
             EmbedderError: the embedder gave no vectors.
         """
         if anew or (await self.verify(who)).missing:
-            await self._run(self._store.reindex, who)
+            await self._change(self._store.reindex, who)
         await self._indexing.finish(who, progress=progress)
         _, index = await self._run(self._parts)
         return await self._run(index.rebuild, who, progress=progress)
@@ -426,7 +454,7 @@ class Memories:
         report = await self._run(index.verify, who)
         if not report.missing:
             return report
-        entries = await self._run(self._store.outbox, self._embedder.name, limit=report.rows, who=who)
+        entries = await self._run(lambda: self._store.outbox(self._embedder.name, limit=report.rows, who=who))
         due = {entry.id for entry in entries}
         if due.issuperset(report.missing):
             return replace(report, missing=())
@@ -447,15 +475,15 @@ class Memories:
 
     async def claim(self, who: Identity, work: str, *, seconds: float) -> bool:
         """Whether this process may do `work` about this person for so long; no other one is doing it."""
-        return await self._run(self._store.claim, who, work, seconds=seconds)
+        return await self._change(self._store.claim, who, work, seconds=seconds)
 
     async def release(self, who: Identity, work: str) -> None:
         """Give the work back."""
-        await self._run(self._store.release, who, work)
+        await self._change(self._store.release, who, work)
 
     async def keep_trace(self, who: Identity, trace: Trace, *, until: datetime, since: int | None = None) -> None:
         """Keep how a reply came about, until it expires or the person is forgotten. Raises Forgotten."""
-        await self._run(self._store.keep_trace, who, trace, until=until, since=since)
+        await self._change(self._store.keep_trace, who, trace, until=until, since=since)
 
     async def trace(self, who: Identity, turn_id: str) -> Mapping[str, Any] | None:
         """The trace of a turn as JSON, while it is kept."""
@@ -464,7 +492,31 @@ class Memories:
     # --- in a worker thread -------------------------------------------------------------------------------
 
     async def _run(self, call: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
-        return await asyncio.to_thread(call, *arguments, **named)
+        self._first_use()
+        return await self._readers.run(call, *arguments, **named)
+
+    async def _change(self, call: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
+        for who in arguments:
+            if isinstance(who, Identity):
+                check_zone(who.zone)
+        self._first_use()
+        return await self._writers.run(call, *arguments, **named)
+
+    def _first_use(self) -> None:
+        """Finish in the background what an earlier process left: bytes to erase, and vectors to make."""
+        if not self._used:
+            self._used = True
+            self._writers.submit(self._finish_erasing)
+            self._indexing.begin()
+
+    def _finish_erasing(self) -> None:
+        try:
+            self._store.open()
+        except StoreError as error:  # Whoever waits for an answer gets an error of their own.
+            import structlog
+
+            log: Any = structlog.wrap_logger(logging.getLogger("mentalize.memory"))
+            log.warning("erasing_was_put_off", error=str(error))
 
     def _parts(self) -> tuple[Recall, VectorIndex]:
         with self._opening:
@@ -474,8 +526,7 @@ class Memories:
             return self._recall, self._index
 
     def _new_index(self, place: str | None) -> VectorIndex:
-        name, dimensions = self._embedder.name, self._embedder.dimensions
-        return VectorIndex(self._store, name, dimensions, place=place, database=self._store.address)
+        return VectorIndex(self._store, lambda: self._embedder.name, self._embedder.dimensions, place=place)
 
     def _close_parts(self) -> None:
         with self._opening:
@@ -483,6 +534,7 @@ class Memories:
                 self._index.close()
             self._index = self._recall = None
         self._store.close()
+        self._used = False
 
     async def _catch_up(self, who: Identity) -> None:
         """Give a person's newest memories their vectors first, unless that takes too long."""
@@ -518,15 +570,19 @@ class Memories:
         if missing := [each for each in ids if each not in there]:
             raise _not_found(missing)
         deletion = self._store.forget(who, ids)
-        self._parts()[1].refresh(who)
-        return deletion
+        clean = self._parts()[1].refresh(who)
+        return replace(deletion, erased=deletion.erased and clean)
 
     def _forget_all(self, who: Identity) -> Deletion:
+        from .person import owner
+
         index = self._parts()[1]
+        person = owner(self._store.version(who))
         dropped = index.drop(who)
         deletion = self._store.forget_all(who)
         dropped += index.drop(who)  # what was asked about between the two
-        return replace(deletion, counts={**deletion.counts, "index": dropped} if dropped else deletion.counts)
+        counts = {**deletion.counts, "index": dropped} if dropped else deletion.counts
+        return replace(deletion, counts=counts, erased=index.erase(person) and deletion.erased)
 
 
 def _words(kind: MemoryKind) -> str:

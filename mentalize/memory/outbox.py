@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, 
 from ..errors import InputError
 from ..types import Identity
 from .database import Database, batches, insert_or_ignore
-from .person import known, numbers_of, owner, touch_number
+from .person import known, note_deleted, numbers_of, owner, touch_number
 from .store import Unindexed, Vectors
 from .tables import deletions, embedders, marks, memories, outbox, people, vectors
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _EMBEDDER = "embedder"
+_LENGTH = "dimensions of "
+_EVERY_VECTOR = ""
+"""Among deletions: all vectors of the person went. No memory has an empty id."""
+_FLOAT_BYTES = 4
 
 
 class Outbox:
@@ -75,6 +79,8 @@ class Outbox:
                 # Another process has changed the embedder: for that one, these entries are still due.
                 return
             made_by = _embedder(connection, embedder)
+            if made:
+                _keep_to_length(connection, embedder, made_by, dimensions)
             for number, own in sorted(by_person.items()):
                 self._write(connection, number, made_by, own, blobs)
 
@@ -93,6 +99,8 @@ class Outbox:
                 .order_by(memories.c.number)
             )
             gone = select(deletions.c.id).where(deletions.c.person == person.number, deletions.c.version > since)
+            # Vectors of another length take the place of all that were there.
+            partial = partial and connection.scalar(gone.where(deletions.c.id == _EVERY_VECTOR)) is None
             rows = connection.execute(query.where(vectors.c.version > since) if partial else query).all()
             ids = tuple(row.id for row in rows)
             deleted = sorted(set(connection.scalars(gone)).difference(ids)) if partial else []
@@ -163,6 +171,28 @@ class Outbox:
 def _in_use(connection: Connection, *, lock: bool = False) -> str | None:
     query = select(marks.c.value).where(marks.c.name == _EMBEDDER)
     return connection.scalar(query.with_for_update() if lock else query)
+
+
+def _keep_to_length(connection: Connection, name: str, number: int, dimensions: int) -> None:
+    """See that an embedder's vectors are all of one length: another model under its name makes the others due again."""
+    mark = (marks.c.name == _LENGTH + name,)
+    if connection.scalar(select(marks.c.value).where(*mark)) == str(dimensions):
+        return
+    insert_or_ignore(connection, marks, name=_LENGTH + name, value="")
+    connection.execute(update(marks).where(*mark).values(value=str(dimensions)))
+    other = (vectors.c.embedder == number, func.length(vectors.c.vector) != _FLOAT_BYTES * dimensions)
+    for owned_by in connection.scalars(
+        select(vectors.c.person).where(*other).distinct().order_by(vectors.c.person)
+    ).all():
+        if (person := touch_number(connection, owned_by)) is None:
+            continue
+        own = (*other, vectors.c.person == owned_by)
+        its = and_(memories.c.person == vectors.c.person, memories.c.number == vectors.c.memory)
+        is_due = exists().where(outbox.c.person == memories.c.person, outbox.c.id == memories.c.id)
+        lacking = select(memories.c.person, memories.c.id, literal(False)).join(vectors, its).where(*own, ~is_due)
+        connection.execute(insert(outbox).from_select(["person", "id", "deleted"], lacking))
+        connection.execute(delete(vectors).where(*own))
+        note_deleted(connection, person, [_EVERY_VECTOR])
 
 
 def _embedder(connection: Connection, name: str) -> int:

@@ -11,6 +11,7 @@ from ..errors import Forgotten
 from ..types import Identity
 from .database import batches, insert_or_ignore
 from .tables import deletions, memories, people
+from .tombstones import version_of_unknown
 
 _PERSON = (people.c.number, people.c.version, people.c.forgot)
 _VERSIONS = 2**32
@@ -39,6 +40,11 @@ class Person:
     forgot: int
     """The version at which something was last deleted."""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was written about them before."""
+        return self.version == self.number * _VERSIONS + 1
+
 
 def owner(version: int) -> int:
     """The key of the person whose version this is."""
@@ -64,12 +70,12 @@ def touch(connection: Connection, who: Identity, *, since: int | None = None) ->
     Raises:
         Forgotten: something of this person was deleted after `since`.
     """
-    person = _advance(connection, who)
+    person = advance(connection, who)
     if person is None:
         insert_or_ignore(connection, people, tenant=who.tenant, user=who.user, version=0, forgot=0)
-        person = _advance(connection, who)
+        person = advance(connection, who)
     assert person is not None
-    if since is not None and (since < person.forgot or (since and owner(since) != person.number)):
+    if since is not None and _is_overtaken(connection, who, person, since):
         raise Forgotten(
             "Something about this person was deleted while this was being written.",
             hint="Nothing was written. Read again and write what still holds.",
@@ -77,7 +83,16 @@ def touch(connection: Connection, who: Identity, *, since: int | None = None) ->
     return person
 
 
-def _advance(connection: Connection, who: Identity) -> Person | None:
+def _is_overtaken(connection: Connection, who: Identity, person: Person, since: int) -> bool:
+    """Whether something was deleted since that version."""
+    if since > 0:
+        return since < person.forgot or owner(since) != person.number
+    # Nothing was known of them then; that may also be because they had just been forgotten.
+    return person.forgot > 0 or since != version_of_unknown(connection, who)
+
+
+def advance(connection: Connection, who: Identity) -> Person | None:
+    """The person with a new version for this write; None if nothing is known of them. Holds off other writers."""
     change = _ADVANCE if who.zone is None else _ADVANCE.values(zone=who.zone)
     row = connection.execute(change, {"of_tenant": who.tenant, "of_user": who.user}).one_or_none()
     return None if row is None else Person(*row)

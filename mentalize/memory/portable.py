@@ -13,6 +13,7 @@ from pydantic.types import AwareDatetime
 from ..errors import InputError
 from ..types import Identity, Memory, MemoryKind, MemoryStatus
 from .indexing import Progress
+from .rows import storable
 from .store import MemoryStore
 
 FORMAT = "mentalize-memories"
@@ -111,7 +112,7 @@ def memories_of(lines: Iterable[str]) -> Iterator[Memory]:
     header = _header(next(numbered, None))
     seen: dict[str, int] = {}
     for number, line in numbered:
-        memory = _validated(Line, number, line).memory()
+        memory = _kept(number, _validated(Line, number, line).memory())
         if memory.id in seen:
             raise InputError(f"Line {number}: `id` {memory.id} was on line {seen[memory.id]} already.")
         seen[memory.id] = number
@@ -153,8 +154,14 @@ def _forgotten(
     store: MemoryStore, who: Identity, memories: Sequence[Memory], here: Mapping[str, Memory]
 ) -> frozenset[str]:
     """Which of these were deleted, or were made from something that was. A summary may have been made again since."""
+    from .tombstones import OVERALL
+
     named = dict.fromkeys(name for memory in memories for name in (memory.id, *memory.sources))
     gone = set(store.forgotten(who, list(named))).difference(here)
+    # Summaries of days leave no tombstones.
+    parts = {name for memory in memories if memory.kind in OVERALL for name in memory.sources}
+    parts -= {memory.id for memory in memories}
+    gone |= parts.difference(memory.id for memory in store.get(who, sorted(parts)))
     while more := {memory.id for memory in memories if memory.id not in gone and not gone.isdisjoint(memory.sources)}:
         gone |= more
     return frozenset(gone)
@@ -194,6 +201,14 @@ def _validated(model: type[Model], number: int, line: str) -> Model:
         raise InputError(
             f"Line {number}: `{field}` is wrong.", hint=f"{_complaint(first['type'], first['msg'])}."
         ) from error
+
+
+def _kept(number: int, memory: Memory) -> Memory:
+    """The memory as it will be stored."""
+    try:
+        return storable(memory)
+    except InputError as error:
+        raise InputError(f"Line {number}: {error.message}", hint=error.hint) from error
 
 
 def _complaint(kind: str, message: str) -> str:

@@ -6,11 +6,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
-from sqlalchemy import BigInteger, ColumnElement, Connection, TextClause, and_, func, or_, select, text, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Text,
+    TextClause,
+    and_,
+    func,
+    or_,
+    select,
+    text,
+    type_coerce,
+)
 from sqlalchemy import exists as sql_exists
 
 from ..types import Identity, Memory, MemoryKind, MemoryStatus
@@ -19,7 +32,7 @@ from .fulltext import FullText, score
 from .person import Person, known
 from .rows import memories_of, memory_of, moment
 from .tables import memories, people, traces, uses
-from .tombstones import buried
+from .tombstones import buried, version_of_unknown
 
 if TYPE_CHECKING:
     from .store import Filter
@@ -32,6 +45,8 @@ _PLACE = (
     type_coerce(memories.c.observed_at, BigInteger),
 )
 _BATCH = 1_000
+_UNCONSIDERED = '%"considered":false%'
+"""In details, as `tables.Plain` writes them."""
 _MOST_SIDES = 400
 """SQLite takes 500 parts in a UNION."""
 _LARGE = 1_000
@@ -96,6 +111,19 @@ class Reader:
             query = query.order_by(*(column.desc() for column in order) if newest_first else order)
             return memories_of(connection.execute(query.limit(limit)))
 
+    def unconsidered(self, who: Identity, *, limit: int) -> tuple[Memory, ...]:
+        """See `MemoryStore.unconsidered`."""
+        with self._database.reading() as connection:
+            if (person := known(connection, who)) is None:
+                return ()
+            chosen = (memories.c.person == person.number, memories.c.kind == MemoryKind.TURN.value)
+            query = select(memories).where(*chosen, type_coerce(memories.c.details, Text).like(_UNCONSIDERED))
+            query = query.order_by(memories.c.observed_at, memories.c.number).execution_options(yield_per=_BATCH)
+            with connection.execute(query) as rows:
+                found = (memory_of(row) for row in rows)
+                # The text alone would also take a detail of that name further inside.
+                return tuple(islice((memory for memory in found if memory.details.get("considered") is False), limit))
+
     def around(self, who: Identity, ids: Sequence[str], *, span: int) -> dict[str, tuple[Memory, ...]]:
         """See `MemoryStore.around`."""
         with self._database.reading() as connection:
@@ -154,7 +182,7 @@ class Reader:
         """See `MemoryStore.version`."""
         with self._database.reading() as connection:
             person = known(connection, who)
-            return 0 if person is None else person.version
+            return version_of_unknown(connection, who) if person is None else person.version
 
     def uses(self, who: Identity, ids: Sequence[str]) -> dict[str, tuple[datetime, ...]]:
         """See `MemoryStore.uses`."""
@@ -238,11 +266,11 @@ class Reader:
         if which.archived is not None:
             conditions.append(memories.c.archived == which.archived)
         if which.current:
-            conditions += _current(moment(which.at or self._clock(), "at"))
+            conditions += current(moment(which.at or self._clock(), "at"))
         return conditions
 
 
-def _current(at: datetime) -> Iterable[ColumnElement[bool]]:
+def current(at: datetime) -> Iterable[ColumnElement[bool]]:
     """Neither superseded nor refuted, and no guess that has lapsed."""
     guess = and_(memories.c.status == MemoryStatus.UNCONFIRMED.value, memories.c.expires_at.is_not(None))
     return (

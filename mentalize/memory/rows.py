@@ -7,16 +7,23 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import Any, cast
-
-from sqlalchemy import Row
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InputError
 from ..types import LONGEST_NAME, Memory, MemoryKind, MemoryStatus
 from .retention import STRONGEST
 
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
 LONGEST_TEXT = 1_048_576
 """Characters of a memory's text."""
+
+FIRST_YEAR, YEAR_AFTER = 1900, 9001
+"""Years, in UTC, that a memory's moments are in."""
+
+DEEPEST = 100
+"""Lists and objects within each other in a memory's details."""
 
 _NAMES = ("id", "session", "superseded_by")
 _TEXTS = ("text", "quote", "speaker")
@@ -95,14 +102,28 @@ def memories_of(rows: Iterable[Row[*tuple[Any, ...]]]) -> tuple[Memory, ...]:
 
 
 def moment(value: datetime, name: str) -> datetime:
-    """An aware moment in UTC; InputError for a naive one."""
+    """An aware moment in UTC; InputError for a naive one, or one that the calendar does not reach in UTC."""
     if value.utcoffset() is None:
         raise InputError(f"{name} has no time zone.", hint="Give an aware moment, such as datetime.now(UTC).")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise InputError(f"{name} {value.isoformat()} is beyond the calendar.") from error
+
+
+def lasting(value: datetime, name: str) -> datetime:
+    """A moment that can be kept: far enough from the calendar's ends to be counted from, in every time zone."""
+    at = moment(value, name)
+    if not FIRST_YEAR <= at.year < YEAR_AFTER:
+        raise InputError(
+            f"{name} {value.isoformat()} is not in the years {FIRST_YEAR} to {YEAR_AFTER - 1}.",
+            hint="Leave it out if it is not known.",
+        )
+    return at
 
 
 def _utc(name: str, value: datetime | None) -> datetime | None:
-    return None if value is None else moment(value, name)
+    return None if value is None else lasting(value, name)
 
 
 def _checked_name(name: str, value: str | None) -> str | None:
@@ -130,17 +151,26 @@ def _member(kind: Any, name: str, value: str) -> Any:
 
 def _plain(details: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        written = json.dumps(dict(details), allow_nan=False)
+        plain = json.loads(json.dumps(dict(details), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise InputError(f"details hold something that is not plain ({error}).", hint="Use what JSON knows.") from error
-    return _cleaned(json.loads(written))
+    except RecursionError as error:
+        raise _too_deep() from error
+    return _cleaned(plain, DEEPEST)
 
 
-def _cleaned(value: Any) -> Any:
+def _cleaned(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return clean(value, "details")
+    if not isinstance(value, list | dict):
+        return value
+    if not depth:
+        raise _too_deep()
     if isinstance(value, list):
-        return [_cleaned(item) for item in cast("list[Any]", value)]
-    if isinstance(value, dict):
-        return {clean(key, "details"): _cleaned(item) for key, item in cast("dict[str, Any]", value).items()}
-    return value
+        return [_cleaned(item, depth - 1) for item in cast("list[Any]", value)]
+    items = cast("dict[str, Any]", value).items()
+    return {clean(key, "details"): _cleaned(item, depth - 1) for key, item in items}
+
+
+def _too_deep() -> InputError:
+    return InputError(f"details are more than {DEEPEST} levels deep.", hint="Keep what is so large elsewhere.")

@@ -123,6 +123,11 @@ class MemoryStore:
         """Its URL without credentials."""
         return _CREDENTIALS.sub("", self._url)
 
+    @property
+    def identity(self) -> str:
+        """A random name that the database has wherever it is. A copy of it has the same."""
+        return self._parts.database.identity
+
     def open(self) -> None:
         """Open the database and bring its tables up to date. Raises StoreTooNew too.
 
@@ -148,7 +153,8 @@ class MemoryStore:
                 after that, this may hold it, and is refused.
 
         Raises:
-            Forgotten: a source, or an id, was deleted, or something was since `since`.
+            Forgotten: a source, or an id, was deleted, or something was since `since`; or an overall summary or
+                portrait was made from parts that are gone.
             InputError: a text is longer than 1,048,576 characters, a moment is naive, or a part is out of its range.
         """
         return self._parts.writer.add(who, memories, replaces=False, revives=False, since=since)
@@ -177,6 +183,14 @@ class MemoryStore:
         """
         return self._parts.writer.supersede(who, old, new, since=since)
 
+    def learn(self, who: Identity, memories: Sequence[Memory], *, since: int | None = None) -> tuple[Memory, ...]:
+        """`add`, but a fact or preference that says what is known, or what another of them says, strengthens that.
+
+        What was known then rests on both statements: it stays as long as one of them does. The memory that was there
+        is returned in place of its repetition, in the same order.
+        """
+        return self._parts.writer.learn(who, memories, since=since)
+
     def strengthen(self, who: Identity, ids: Sequence[str], *, turn: str, at: datetime) -> None:
         """A reply used these: S + 1 (at most 20), last recalled at `at`, no longer archived. Once per turn."""
         self._parts.writer.strengthen(who, ids, turn, at)
@@ -200,6 +214,10 @@ class MemoryStore:
     ) -> tuple[Memory, ...]:
         """By the time at which they were observed."""
         return self._parts.reader.find(who, which, limit=limit, newest_first=newest_first)
+
+    def unconsidered(self, who: Identity, *, limit: int) -> tuple[Memory, ...]:
+        """Turns that social memory has not drawn on yet (`details["considered"]` is false), oldest first."""
+        return self._parts.reader.unconsidered(who, limit=limit)
 
     def around(self, who: Identity, ids: Sequence[str], *, span: int) -> Mapping[str, tuple[Memory, ...]]:
         """For each turn, up to `span` turns said before and after it in the same session, in order, without itself."""
@@ -229,7 +247,10 @@ class MemoryStore:
     # --- what the vector index is made from ---------------------------------------------------------------
 
     def version(self, who: Identity) -> int:
-        """A number that grows with every write about this person; 0 if there is none."""
+        """A number that grows with every write about this person.
+
+        If nothing is known of them, it is 0, or below 0 where they were forgotten, and another one each time.
+        """
         return self._parts.reader.version(who)
 
     def vectors(self, who: Identity, embedder: str, *, since: int = 0) -> Vectors:
@@ -295,6 +316,8 @@ class MemoryStore:
 
     def forget(self, who: Identity, ids: Sequence[str]) -> Deletion:
         """Delete these and all that was made from them, for good, and leave tombstones.
+
+        A fact or preference that the person stated elsewhere, too, stays as they stated it there.
 
         A summary or portrait that has other sources too goes as well: it holds what it was made from. So does every
         trace that was written after the oldest of them: prompts repeat what was said earlier. What one of them had

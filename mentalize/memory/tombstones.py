@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from sqlalchemy import Connection, delete, insert, select
@@ -24,7 +24,14 @@ REMADE = frozenset(
 )
 """Kinds that are made again from what is left, under the same id. Their sources keep what was deleted out of them."""
 
+OVERALL = frozenset({MemoryKind.SUMMARY, MemoryKind.PORTRAIT})
+"""Kinds that are made from those of days, which leave no tombstones: one that lacks a part was made too early."""
+
 _HASH_BYTES = 16
+_EVERYTHING = ""
+"""Stands for all of a person's memories; none has an empty id."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def buried(connection: Connection, who: Identity, ids: Iterable[str]) -> frozenset[str]:
@@ -51,6 +58,22 @@ def bury(connection: Connection, who: Identity, ids: Sequence[str], at: datetime
     fresh = sorted(set(ids) - buried(connection, who, ids))
     if fresh:
         connection.execute(insert(tombstones), [{"hash": _hash(who, name), "at": at} for name in fresh])
+
+
+def bury_person(connection: Connection, who: Identity, at: datetime) -> None:
+    """Note that everything about a person was deleted, whether or not there was anything."""
+    own = tombstones.c.hash == _hash(who, _EVERYTHING)
+    last = connection.scalar(select(tombstones.c.at).where(own)) or _EPOCH
+    connection.execute(delete(tombstones).where(own))
+    # A clock that stands still or goes backwards must not hide that it was done again.
+    values = {"hash": _hash(who, _EVERYTHING), "at": max(at, last + _MICROSECOND)}
+    connection.execute(insert(tombstones).values(values))
+
+
+def version_of_unknown(connection: Connection, who: Identity) -> int:
+    """The version of a person of whom nothing is known: 0, and a lesser number each time that they were forgotten."""
+    last = connection.scalar(select(tombstones.c.at).where(tombstones.c.hash == _hash(who, _EVERYTHING)))
+    return 0 if last is None else (_EPOCH - last) // _MICROSECOND
 
 
 def unearth(connection: Connection, who: Identity, ids: Sequence[str]) -> None:

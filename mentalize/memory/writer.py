@@ -9,19 +9,25 @@ from typing import Any
 
 from sqlalchemy import Connection, case, delete, insert, literal, select, update
 
-from ..errors import InputError, MemoryNotFound
+from ..errors import Forgotten, InputError, MemoryNotFound
 from ..types import Identity, Memory
 from .database import Database, batches
-from .fulltext import INDEXED_CHARACTERS, FullText
-from .person import Person, note_deleted, numbers_of, touch
+from .fulltext import INDEXED_CHARACTERS, FullText, score
+from .person import Person, advance, note_deleted, numbers_of, touch
+from .reader import current
+from .repetition import STATED, repeated, repeats, said
 from .retention import STRONGEST
-from .rows import clean, columns, memory_of, moment, storable
+from .rows import clean, columns, lasting, memory_of, moment, storable
 from .tables import memories, outbox, sources, uses, vectors
 from .terms import terms_of
-from .tombstones import REMADE, refuse_buried, unearth
+from .tombstones import OVERALL, REMADE, refuse_buried, unearth
 
 _FIXED = {"id", "recorded_at"}
 _CHANGEABLE = {field.name for field in fields(Memory)} - _FIXED
+_CANDIDATES = 20
+"""Stated memories, by how well their words fit, among which a repetition looks for what it repeats."""
+_ANY_SIZE = 1_000_000
+"""For BM25 where only the order counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,28 @@ class Writer:
             person = touch(connection, who, since=since)
             if revives:
                 unearth(connection, who, [name for one in wanted for name in (one.memory.id, *one.memory.sources)])
+            else:
+                self._refuse_partless(connection, person, wanted)
             return self._write(connection, who, person, wanted, replaces=replaces)
+
+    def learn(self, who: Identity, given: Sequence[Memory], *, since: int | None) -> tuple[Memory, ...]:
+        """See `MemoryStore.learn`."""
+        wanted = [draft(memory) for memory in given]
+        if not wanted:
+            return ()
+        with self._database.writing() as connection:
+            person = touch(connection, who, since=since)
+            self._refuse_partless(connection, person, wanted)
+            before = self._repeated(connection, person, wanted)
+            new = [one for one, known in zip(wanted, before, strict=True) if known is None]
+            again = [(known, one.memory) for one, known in zip(wanted, before, strict=True) if known is not None]
+            refuse_buried(connection, who, [name for _, memory in again for name in (memory.id, *memory.sources)])
+            self._write(connection, who, person, new, replaces=False)
+            for known, memory in again:
+                self._repeat(connection, person, known, memory)
+            names = [known or one.memory.id for one, known in zip(wanted, before, strict=True)]
+            kept = self._stored(connection, person, names)
+            return tuple(kept[name].memory for name in names)
 
     def change(self, who: Identity, memory_id: str, changes: dict[str, Any]) -> Memory:
         """See `MemoryStore.change`."""
@@ -102,32 +129,15 @@ class Writer:
 
     def strengthen(self, who: Identity, ids: Sequence[str], turn: str, at: datetime) -> None:
         """See `MemoryStore.strengthen`."""
-        at, turn = moment(at, "at"), clean(turn, "turn")
         with self._database.writing() as connection:
-            person = touch(connection, who)
-            numbers = numbers_of(connection, person, ids)
-            used = set(
-                connection.scalars(select(uses.c.memory).where(uses.c.person == person.number, uses.c.turn == turn))
-            )
-            fresh = [number for number in numbers.values() if number not in used]
-            if not fresh:
-                return
-            rows = [{"person": person.number, "memory": number, "turn": turn, "at": at} for number in fresh]
-            connection.execute(insert(uses), rows)
-            last = memories.c.last_recalled_at
-            change = update(memories).values(
-                strength=case((memories.c.strength < STRONGEST, memories.c.strength + 1), else_=STRONGEST),
-                # A clock that went backwards does not make it older.
-                last_recalled_at=case((last > at, last), else_=literal(at, last.type)),
-                archived=False,
-            )
-            for batch in batches(fresh):
-                connection.execute(change.where(memories.c.number.in_(batch)))
+            if (person := advance(connection, who)) is not None:
+                self._strengthen(connection, person, ids, turn, at)
 
     def archive(self, who: Identity, ids: Sequence[str]) -> None:
         """See `MemoryStore.archive`."""
         with self._database.writing() as connection:
-            person = touch(connection, who)
+            if (person := advance(connection, who)) is None:
+                return
             for batch in batches(ids):
                 chosen = (memories.c.person == person.number, memories.c.id.in_(batch))
                 connection.execute(update(memories).where(*chosen).values(archived=True))
@@ -135,13 +145,91 @@ class Writer:
     def reindex(self, who: Identity) -> int:
         """See `MemoryStore.reindex`."""
         with self._database.writing() as connection:
-            person = touch(connection, who)
+            if (person := advance(connection, who)) is None:
+                return 0
             rows = connection.execute(select(memories).where(memories.c.person == person.number)).all()
             for row in rows:
                 self._reindex(connection, person, row.number, draft(memory_of(row)))
             return len(rows)
 
+    def replace(self, connection: Connection, person: Person, number: int, old: Memory, new: Memory) -> None:
+        """Write a memory in place of another one, within a transaction that holds off the person's other writers."""
+        self._replace(connection, person, Stored(number, old), draft(new))
+
+    # --- repetition ---------------------------------------------------------------------------------------
+
+    def _repeated(self, connection: Connection, person: Person, wanted: Sequence[Draft]) -> list[str | None]:
+        """For each, the id of what already states the same, in the database or among those before it."""
+        there = self._stored(connection, person, [one.memory.id for one in wanted])
+        stated: dict[tuple[str, str, tuple[str, ...]], str] = {}
+        found: list[str | None] = []
+        for one in wanted:
+            memory = one.memory
+            if memory.kind not in STATED or memory.id in there:
+                found.append(None)
+                continue
+            key = (memory.speaker, *said(memory))
+            known = stated.get(key) or self._stating(connection, person, one)
+            if known is None:
+                stated[key] = memory.id
+            found.append(known)
+        return found
+
+    def _stating(self, connection: Connection, person: Person, one: Draft) -> str | None:
+        """The current memory that already says the same, if there is one."""
+        length = max(1.0, len(one.terms))
+        scored = score(self._fulltext, connection, person.number, one.terms, size=_ANY_SIZE, mean_length=length)
+        left = _CANDIDATES
+        now = moment(self._clock(), "the clock's time")
+        for batch in batches([number for number, _ in scored]):
+            chosen = (memories.c.number.in_(batch), memories.c.kind.in_(STATED), *current(now))
+            rows = {row.number: row for row in connection.execute(select(memories).where(*chosen))}
+            for row in [rows[number] for number in batch if number in rows][:left]:
+                if repeats(memory_of(row), one.memory):
+                    return row.id
+            left -= len(rows)
+            if left <= 0:
+                break
+        return None
+
+    def _repeat(self, connection: Connection, person: Person, known: str, again: Memory) -> None:
+        """Make the known memory stronger, and let it rest on this statement, too."""
+        (before,) = self._needed(connection, person, [known])
+        turn = again.sources[0] if again.sources else again.id
+        self._strengthen(connection, person, [known], turn, max(before.memory.observed_at, again.observed_at))
+        (stronger,) = self._needed(connection, person, [known])
+        self._replace(connection, person, stronger, draft(repeated(stronger.memory, again)))
+
     # --- parts of a write ---------------------------------------------------------------------------------
+
+    def _strengthen(self, connection: Connection, person: Person, ids: Sequence[str], turn: str, at: datetime) -> None:
+        at, turn = lasting(at, "at"), clean(turn, "turn")
+        numbers = numbers_of(connection, person, ids)
+        used = set(connection.scalars(select(uses.c.memory).where(uses.c.person == person.number, uses.c.turn == turn)))
+        fresh = [number for number in numbers.values() if number not in used]
+        if not fresh:
+            return
+        rows = [{"person": person.number, "memory": number, "turn": turn, "at": at} for number in fresh]
+        connection.execute(insert(uses), rows)
+        last = memories.c.last_recalled_at
+        change = update(memories).values(
+            strength=case((memories.c.strength < STRONGEST, memories.c.strength + 1), else_=STRONGEST),
+            # A clock that went backwards does not make it older.
+            last_recalled_at=case((last > at, last), else_=literal(at, last.type)),
+            archived=False,
+        )
+        for batch in batches(fresh):
+            connection.execute(change.where(memories.c.number.in_(batch)))
+
+    def _refuse_partless(self, connection: Connection, person: Person, wanted: Sequence[Draft]) -> None:
+        """Raise Forgotten for an overall summary or portrait, a part of which is gone."""
+        parts = {name for one in wanted if one.memory.kind in OVERALL for name in one.memory.sources}
+        parts -= {one.memory.id for one in wanted}
+        if gone := parts.difference(numbers_of(connection, person, sorted(parts))):
+            raise Forgotten(
+                f"This was made from {min(gone)!r}, which is gone.",
+                hint="Nothing was written. Make it again from what is left.",
+            )
 
     def _write(
         self, connection: Connection, who: Identity, person: Person, wanted: Sequence[Draft], *, replaces: bool

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ...errors import EmbedderError, ModelError, ModelRefused, ModelTimeout, ModelUnauthorized
 from ..provider import Provider, litellm
@@ -49,8 +50,9 @@ class LiteLLMEmbedder:
 
     @property
     def name(self) -> str:
-        """The model string: a provider's models keep their names. The address is where, not what."""
-        return self._provider.model
+        """The model string, and the address where one is given: servers of one's own call many models the same."""
+        address = self._provider.api_base
+        return f"{self._provider.model}@{_without_credentials(address)}" if address else self._provider.model
 
     @property
     def dimensions(self) -> int:
@@ -139,3 +141,9 @@ class LiteLLMEmbedder:
             f"{self._provider.endpoint} did not embed: {why}.",
             hint=f"Is {self._provider.model} an embedding model?",
         )
+
+
+def _without_credentials(address: str) -> str:
+    """Host, port and path of an address."""
+    parts = urlsplit(address)
+    return parts.netloc.rpartition("@")[2] + parts.path.rstrip("/")
