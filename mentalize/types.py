@@ -126,6 +126,11 @@ class Identity:
     audience: tuple[str, ...] = ()
     """Who else is present. What was said before fewer people than are present now is not recalled."""
 
+    @property
+    def others(self) -> frozenset[str]:
+        """Everyone who is present besides the person."""
+        return frozenset((*self.audience, self.speaker or self.user)) - {self.user}
+
     def __post_init__(self) -> None:
         for name in ("tenant", "user"):
             value = cast("str", getattr(self, name))

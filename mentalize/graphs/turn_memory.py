@@ -172,7 +172,7 @@ def rows_of(turn: Turn, trace: Trace, *, who: Identity, zone: str, rests_on: Seq
     session = who.session or day_of(turn.at, zone).isoformat()
     said = f"{turn.id}/{PERSON}"
     speaker = who.speaker or who.user
-    present = tuple(sorted({*who.audience, speaker} - {who.user}))
+    present = tuple(sorted(who.others))
 
     def row(name: str, kind: MemoryKind, text: str, details: Mapping[str, Any], **more: Any) -> Memory:
         return Memory(

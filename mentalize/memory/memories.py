@@ -562,7 +562,7 @@ class Memories:
             speaker=who.speaker or who.user,
             session=who.session or "",
             importance=importance_of(kind, text),
-            audience=who.audience,
+            audience=tuple(sorted(who.others)),
         )
 
     def _forget(self, who: Identity, ids: Sequence[str]) -> Deletion:

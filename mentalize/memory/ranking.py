@@ -208,8 +208,7 @@ def _normalised(scores: Mapping[str, float]) -> dict[str, float]:
 
 def is_visible(memory: Memory, who: Identity) -> bool:
     """Whether everyone who is present now was present when it was said; the person themselves always was."""
-    present = {*who.audience, who.speaker or who.user} - {who.user}
-    return present <= {*memory.audience}
+    return who.others <= {*memory.audience}
 
 
 def is_current(memory: Memory, at: datetime) -> bool:
