@@ -218,19 +218,22 @@ class Mind:
             "The store that this Mind was given can only recall.", hint="Give `Memories` as the store, or none."
         )
 
-    async def settle(self) -> tuple[str, ...]:
-        """Wait until everything that was said is considered, and every summary, portrait and vector is up to date.
+    async def settle(self, who: Identity | None = None) -> tuple[str, ...]:
+        """Wait until all that was said here is considered, and every summary, portrait and vector is up to date.
 
-        Nothing needs it: what is left undone is done after the next start. Tests, scripts and notebooks do. A Mind
-        that has not used its memory yet has nothing to wait for.
+        Nothing needs it: what is left undone is done when the person speaks again. Tests, scripts and notebooks do.
+
+        Args:
+            who: A person whose memory is to be brought up to date although they have not spoken here. What other
+                processes' people said is left alone: it goes to no model but theirs.
 
         Returns:
             What could not be done, in words; empty when all is done.
         """
-        if self._only_recalls or not (self._store or "memory" in self.__dict__):
+        if self._only_recalls or not (who or self._store or "memory" in self.__dict__):
             return ()
         await self._finish_writing()
-        problems = await self._background.settle()
+        problems = await self._background.settle(who)
         try:
             await self.memory.settle()
         except (EmbedderError, StoreError) as error:

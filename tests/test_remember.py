@@ -479,7 +479,7 @@ async def test_recurrence_needs_other_words_of_the_guess_on_another_occasion(
         details={"role": "user", "turn_id": "t", "considered": False, "guess": again},
     )
     await mentalizing.memory.put(ANA, [row])
-    await mentalizing.settle()
+    await mentalizing.settle(ANA)
     (found,) = await mentalizing.memory.get(ANA, ["g"])
     assert found.strength == 2 and len(await kept(mentalizing, MemoryKind.INFERENCE)) == 1
     assert (found.status is MemoryStatus.CONFIRMED) == (hours > 6 and "husband" in words)
@@ -524,13 +524,18 @@ async def test_what_the_person_settled_is_never_guessed_again(mind: Build, days:
 # --- what goes wrong ------------------------------------------------------------------------------------------
 
 
-async def test_what_a_crash_left_undone_is_done_by_the_next_mind(mind: Build) -> None:
+async def test_what_a_crash_left_undone_is_done_by_the_next_mind_that_the_person_speaks_to(mind: Build) -> None:
     first = mind(script={"remember": DOWN})
     await first.reply(ROME, ANA, "minimal")
     assert any("down" in problem for problem in await first.settle())
     await first.close()
-    second = mind(script={"remember": told(fact("I live in Rome"))})
+    model = ScriptedModel({**SCRIPT, "remember": told(fact("I live in Rome"))})
+    second = mind(model)
     await second.reply("Hello again.", Identity("acme", "somebody else"), "minimal")
+    assert await second.settle() == ()
+    sent = "\n".join(message.text for request in model.requests for message in request.messages)
+    assert "Rome" not in sent, "what others said goes to no model that they did not speak to"
+    await second.reply("Hello again.", ANA, "minimal")
     assert await second.settle() == ()
     assert [memory.text for memory in await kept(second, MemoryKind.FACT)] == ["I live in Rome"]
 

@@ -15,7 +15,7 @@ from mentalize.llm.model import Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
 from mentalize.memory.store import Filter
 from mentalize.prompts.format import remembered
-from mentalize.types import Memory, MemoryHit, MemoryKind, Recollection
+from mentalize.types import LONGEST_TEXT, Memory, MemoryHit, MemoryKind, Recollection
 from social_script import SCRIPT, fact, told
 
 ANA = Identity("acme", "ana", session="monday")
@@ -135,3 +135,11 @@ async def test_a_first_turn_in_flight_does_not_outlive_that_everything_is_forgot
     assert reply.text == "All right."
     assert any(failure.startswith("remember: ") and "deleted" in failure for failure in reply.trace.failures)
     assert not await mentalizing.memory.exists(ANA)
+
+
+async def test_of_a_message_that_is_too_long_the_beginning_is_kept(mind: Build) -> None:
+    mentalizing = mind()
+    trace = (await mentalizing.reply("Rome. " * 200_000, ANA, "minimal")).trace
+    (first, *_) = await mentalizing.memory.find(ANA, Filter(kinds=(MemoryKind.TURN,)), newest_first=False)
+    assert len(first.text) == LONGEST_TEXT and first.details["left_out"] == 1_200_000 - LONGEST_TEXT
+    assert not any(failure.startswith("remember") for failure in trace.failures)

@@ -35,7 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing el
 Kinds = Annotated[list[MemoryKind] | None, typer.Option("--kind", help="Only this kind; may be given several times.")]
 Status = Annotated[MemoryStatus | None, typer.Option("--status", help="Only memories of this status.")]
 Session = Annotated[str | None, typer.Option("--session", metavar="ID", help="Only what was said in this session.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="How many at most.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="How many at most.")]
 Current = Annotated[bool, typer.Option("--current", help="Leave out what was superseded or refuted, or has lapsed.")]
 _WIDEST = 120
 
@@ -437,8 +437,7 @@ def _show_deletion(deletion: Deletion, *, as_json: bool) -> None:
 def _restored(restored: Restored) -> str:
     counts = {
         "added": restored.added,
-        "replaced": restored.replaced,
-        "unchanged": restored.unchanged,
+        "there already and left as they are": restored.unchanged,
         "left out because they were deleted (--even-forgotten brings them back)": restored.forgotten,
     }
     said = ", ".join(f"{number} {what}" for what, number in counts.items() if number or what == "added")

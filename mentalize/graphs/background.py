@@ -44,7 +44,7 @@ AGAIN = 60.0
 
 LATEST_AGAIN = 3_600.0
 EVERYBODY_AGAIN = 43_200.0
-"""Seconds after which everybody is looked at again, for days that ended and memories that fade."""
+"""Seconds after which everybody who spoke here is looked at again, for days that ended and memories that fade."""
 
 PROBLEMS = 20
 """Problems that are kept for `settle` to tell, the newest."""
@@ -112,6 +112,8 @@ class Background:
         self._people: dict[_Key, _Person] = {}
         self._faded: dict[_Key, date] = {}
         self._zones: dict[_Key, str] = {}
+        self._here: set[_Key] = set()
+        """Who spoke here. What others said is none of this process's business, nor of the model that it asks."""
         self._problems: deque[str] = deque(maxlen=PROBLEMS)
         self._turns = 0
         self._everybody_at = 0.0
@@ -139,13 +141,18 @@ class Background:
         now = time.monotonic()
         if who.zone:
             self._zones[_key(who)] = who.zone
+        self._here.add(_key(who))
         person = Identity(who.tenant, who.user, zone=who.zone)
         self._people[_key(who)] = _Person(person, now, now + self._idle_seconds, spoke=True)
         self._begin()
 
-    async def settle(self) -> tuple[str, ...]:
-        """Do everything that is due for everybody, also for the day that goes on; what could not be done, in words."""
+    async def settle(self, who: Identity | None = None) -> tuple[str, ...]:
+        """Do everything that is due for everybody who spoke here, and for `who`, also for the day that goes on; what
+        could not be done, in words.
+        """
         self._problems.clear()
+        if who is not None:
+            self._here.add(_key(who))
         self._everybody_at = now = time.monotonic()
         for person in self._people.values():
             person.at = person.quiet_at = now
@@ -220,7 +227,8 @@ class Background:
         self._chronicle.look_anew()
         self._zones |= {_key(who): who.zone for who in everybody if who.zone}
         for who in everybody:
-            self._people.setdefault(_key(who), _Person(who, now, now))
+            if _key(who) in self._here:
+                self._people.setdefault(_key(who), _Person(who, now, now))
 
     # --- one person ---------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from ..memory.memories import Memories
 from ..memory.store import Filter
 from ..prompts.format import by_another, day_of
 from ..types import (
+    LONGEST_TEXT,
     HypothesisScore,
     Identity,
     Memory,
@@ -175,10 +176,12 @@ def rows_of(turn: Turn, trace: Trace, *, who: Identity, zone: str, rests_on: Seq
     present = tuple(sorted(who.others))
 
     def row(name: str, kind: MemoryKind, text: str, details: Mapping[str, Any], **more: Any) -> Memory:
+        if len(text) > LONGEST_TEXT:
+            details = {**details, "left_out": len(text) - LONGEST_TEXT}
         return Memory(
             id=f"{turn.id}/{name}",
             kind=kind,
-            text=text,
+            text=text[:LONGEST_TEXT],
             observed_at=turn.at,
             session=session,
             audience=present,

@@ -368,7 +368,8 @@ class Memories:
         Raises:
             MemoryNotFound: one of them does not exist; then nothing is deleted.
         """
-        deletion = await self._change(self._forget, who, tuple(dict.fromkeys(ids)))
+        named = (ids,) if isinstance(ids, str) else tuple(dict.fromkeys(ids))
+        deletion = await self._change(self._forget, who, named)
         self._indexing.begin()
         return deletion
 
@@ -422,7 +423,7 @@ class Memories:
         even_forgotten: bool = False,
         progress: Progress | None = None,
     ) -> Restored:
-        """Keep memories from elsewhere, all or none. What is there and equal is left alone; otherwise as `restore`."""
+        """Keep memories from elsewhere, all or none. What is there stays as it is here; otherwise as `restore`."""
         restored = await self._change(
             take_over, self._store, who, memories, even_forgotten=even_forgotten, progress=progress
         )
@@ -516,7 +517,7 @@ class Memories:
             import structlog
 
             log: Any = structlog.wrap_logger(logging.getLogger("mentalize.memory"))
-            log.warning("erasing_was_put_off", error=str(error))
+            log.info("erasing_was_put_off", error=str(error))
 
     def _parts(self) -> tuple[Recall, VectorIndex]:
         with self._opening:

