@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import shutil
+import signal
 import sys
 import uuid
 from collections import Counter
@@ -23,6 +24,11 @@ STAGES = {
     "postgres": "need a PostgreSQL server",
 }
 _left_out: Counter[str] = Counter()
+
+
+# Where a shell started the tests in the background, Ctrl-C is ignored, also by every program that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _refuse_other_hosts(event: str, arguments: tuple[object, ...]) -> None:

@@ -198,7 +198,7 @@ def table_of(*columns: str) -> Table:
     """An empty table."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in {"day", "kind", "R", "S", "score"})
+        table.add_column(column, overflow="fold", no_wrap=column in {"id", "day", "kind", "R", "S", "score"})
     return table
 
 

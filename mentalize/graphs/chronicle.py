@@ -21,7 +21,7 @@ import structlog
 
 from ..agents.wording import share_held
 from ..errors import Forgotten, MemoryNotFound
-from ..memory.importance import importance_of
+from ..memory.importance import importance_of, statements
 from ..memory.memories import Memories
 from ..memory.store import Filter
 from ..prompts.format import bullets, by_another, day_of, one_line, shortened, transcript
@@ -222,9 +222,13 @@ def shortlist(rows: Sequence[Memory], longest: int) -> tuple[Memory, ...]:
 
 
 def in_their_words(sources: Sequence[Memory]) -> str:
-    """What of the sources fits into a few lines, in their own words: the person's rows, or the notes on days."""
+    """What of the sources fits into a few lines, in their own words: the person's rows, or the notes on days.
+
+    What they asked tells nothing about them, unless they did nothing else.
+    """
     own = [source for source in sources if not _is_of_others(source)]
-    kept = shortlist([replace(source, text=one_line(source.text)) for source in own], _FEW_LINES)
+    telling = [replace(source, text=text) for source in own if (text := statements(source.text).strip())] or own
+    kept = shortlist([replace(source, text=one_line(source.text)) for source in telling], _FEW_LINES)
     return " ".join(shortened(source.text, _FEW_LINES // 3) for source in kept)
 
 

@@ -217,8 +217,7 @@ def rows_of(turn: Turn, trace: Trace, *, who: Identity, zone: str, rests_on: Seq
 
 def scenario(charter: RoleCharter, at: datetime) -> Memory:
     """The setting: what the assistant is to the person, does and does not do."""
-    duties, limits = "; ".join(charter.duties), "; ".join(charter.limits)
-    text = f"The assistant is {charter.role}. It does: {duties}. It does not: {limits}."
+    text = " ".join(("The assistant:", charter.role, "Its duties:", *charter.duties, "Its limits:", *charter.limits))
     return Memory(id=SCENARIO, kind=MemoryKind.SCENARIO, text=text, observed_at=at, details={"charter": charter.id})
 
 

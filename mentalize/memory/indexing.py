@@ -226,10 +226,12 @@ class Indexing:
         """Say once, and not at every turn, that recall is lexical until this is mended. Texts are never logged."""
         import structlog
 
-        if not self._told:
-            log: Any = structlog.wrap_logger(logging.getLogger("mentalize.memory"))
+        log: Any = structlog.wrap_logger(logging.getLogger("mentalize.memory"))
+        if isinstance(error, StoreError):  # Whoever waits for an answer of the database gets an error of their own.
+            log.info("indexing_was_put_off", error=str(error))
+        elif not self._told:
+            self._told = True
             log.warning("recall_is_lexical", error=str(error))
-        self._told = True
 
 
 def _is_of(one: Identity | None, other: Identity | None) -> bool:
