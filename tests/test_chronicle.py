@@ -282,14 +282,11 @@ async def test_a_look_reads_only_the_days_that_may_have_changed(reading: Reading
     assert await look(chronicle) == ["day_summary/2026-03-03", "day_portrait/2026-03-03"], "they say the same again"
 
 
-async def test_a_day_that_is_not_read_to_its_beginning_is_left_as_it_is(
-    reading: Reading, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chronicle = Chronicle(memories=reading)
-    assert len(await look(chronicle)) == 12
-    monkeypatch.setattr("mentalize.graphs.chronicle._ROWS", 10)
-    chronicle.look_anew()
-    assert await look(chronicle) == [], "the third day, of which two rows are seen, is not another one"
+async def test_a_day_that_is_not_read_to_its_beginning_is_left_as_it_is(reading: Reading) -> None:
+    assert len(await look(Chronicle(memories=reading))) == 12
+    assert await look(Chronicle(memories=reading, rows=10)) == [], (
+        "the third day, of which two rows are seen, is not another one"
+    )
 
 
 async def test_a_turn_without_a_zone_is_of_the_day_in_the_zone_that_was_given_before(mind: Build, days: Days) -> None:

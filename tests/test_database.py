@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, event
 
 from mentalize.errors import InputError, StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable
-from mentalize.memory import database, deletion
+from mentalize.memory import database
 from mentalize.memory.faults import translated
 from mentalize.memory.store import Filter, MemoryStore
 from mentalize.memory.tables import VERSION_TABLE, metadata
@@ -44,8 +44,8 @@ def path(tmp_path: Path) -> Path:
 def open_store(path: Path) -> Iterator[Callable[[], MemoryStore]]:
     made: list[MemoryStore] = []
 
-    def build() -> MemoryStore:
-        made.append(MemoryStore(f"sqlite:///{path}", clock=lambda: NOON))
+    def build(query: str = "", small_file: int = 1 << 26) -> MemoryStore:
+        made.append(MemoryStore(f"sqlite:///{path}{query}", clock=lambda: NOON, small_file=small_file))
         return made[-1]
 
     yield build
@@ -310,11 +310,8 @@ def test_a_place_that_cannot_be_written_is_told_so(
     assert contents(path.parent) == before
 
 
-def test_a_database_that_others_keep_busy_is_told_so(
-    open_store: Callable[[], MemoryStore], path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
-    store = open_store()
+def test_a_database_that_others_keep_busy_is_told_so(open_store: Callable[..., MemoryStore], path: Path) -> None:
+    store = open_store("?timeout=0.05")
     store.add(ANA, [turn("a")])
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -396,10 +393,9 @@ def test_no_byte_of_a_forgotten_memory_is_left(store: MemoryStore, path: Path) -
 
 
 def test_what_could_not_be_erased_yet_is_erased_at_the_next_opening(
-    open_store: Callable[[], MemoryStore], path: Path, monkeypatch: pytest.MonkeyPatch
+    open_store: Callable[..., MemoryStore], path: Path
 ) -> None:
-    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
-    store = open_store()
+    store = open_store("?timeout=0.05")
     fill(store)
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
@@ -413,10 +409,9 @@ def test_what_could_not_be_erased_yet_is_erased_at_the_next_opening(
 
 
 def test_a_large_file_is_written_anew_at_the_next_opening_only(
-    open_store: Callable[[], MemoryStore], path: Path, monkeypatch: pytest.MonkeyPatch
+    open_store: Callable[..., MemoryStore], path: Path
 ) -> None:
-    monkeypatch.setattr(deletion, "_LARGE_FILE", 1)
-    store = open_store()
+    store = open_store(small_file=1)
     fill(store)
     assert not store.forget(ANA, [f"{n}/user" for n in range(120)]).erased
     store.close()

@@ -35,9 +35,6 @@ _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.graphs"))
 HASH = "content_hash"
 """The detail that says from which texts a summary or portrait was made."""
 
-_ROWS = 20_000
-"""Newest rows of a person that are looked through for days that are due."""
-
 _LINE = 24
 """Characters that a line of a transcript or list takes besides its text, about."""
 
@@ -90,6 +87,8 @@ class Chronicle:
     """Keeps summaries and portraits of people up to date."""
 
     memories: Memories
+    rows: int = 20_000
+    """Newest rows of a person that are looked through for days that are due."""
     _looks: dict[tuple[str, str], _Look] = field(default_factory=dict[tuple[str, str], _Look], init=False)
 
     def look_anew(self) -> None:
@@ -109,8 +108,8 @@ class Chronicle:
         made = _hashes(notes)
         since = self._since(who, zone, made)
         which = Filter(kinds=(MemoryKind.TURN,), since=since and datetime.combine(since, time.min, ZoneInfo(zone)))
-        rows = await self.memories.find(who, which, limit=_ROWS, newest_first=True)
-        days = await asyncio.to_thread(_by_day, rows, zone)
+        rows = await self.memories.find(who, which, limit=self.rows, newest_first=True)
+        days = await asyncio.to_thread(_by_day, rows, zone, self.rows)
         due = [
             (kind, day, said)
             for kind in _OF_DAYS
@@ -241,12 +240,12 @@ def _is_of_others(row: Memory) -> bool:
     return row.details.get("role") == ASSISTANT or by_another(row)
 
 
-def _by_day(newest_first: Sequence[Memory], zone: str) -> dict[date, _Day]:
-    """Rows by the person's own day, days and rows in order."""
+def _by_day(newest_first: Sequence[Memory], zone: str, most: int) -> dict[date, _Day]:
+    """Rows by the person's own day, days and rows in order; of `most` rows, there may be more."""
     days: dict[date, list[Memory]] = {}
     for row in reversed(newest_first):
         days.setdefault(day_of(row.observed_at, zone), []).append(row)
-    if len(newest_first) == _ROWS and len(days) > 1:
+    if len(newest_first) == most and len(days) > 1:
         # The oldest day is not complete: it would look like another one with each new message.
         del days[min(days)]
     return {day: _Day(rows=tuple(rows), content_hash=content_hash(rows)) for day, rows in sorted(days.items())}

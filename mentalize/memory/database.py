@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,7 +34,7 @@ CURRENT = VERSIONS[-1]
 Item = TypeVar("Item")
 
 _BUSY_SECONDS = 5.0
-"""How long an ordinary call waits for others who write; a turn waits for it."""
+"""How long an ordinary call waits for others who write, where the URL has no `timeout`; a turn waits for it."""
 _PATIENCE = 6
 """Erasing waits so many times as long."""
 _PAGE_BYTES = 8_192
@@ -50,11 +51,13 @@ class Database:
     """An engine that is opened when it is first needed. Safe to use from several threads.
 
     Args:
-        url: a SQLAlchemy URL, `sqlite:///…` or `postgresql://…`.
+        url: a SQLAlchemy URL, `sqlite:///…` or `postgresql://…`. As for SQLAlchemy, `?timeout=…` says how many
+            seconds SQLite waits for others who write.
     """
 
     def __init__(self, url: str) -> None:
         self._url = _parsed(url)
+        self._busy_seconds = _seconds(self._url.query.get("timeout", _BUSY_SECONDS))
         self._opening = RLock()
         self._turns = Turns()
         self._engine: Engine | None = None
@@ -140,7 +143,7 @@ class Database:
         engine = self._ready()
         with translated(self.place), self._turns.alone(), closing(engine.raw_connection()) as connection:
             cursor = connection.cursor()
-            with _patient(cursor):
+            with _patient(cursor, self._busy_seconds):
                 # The full-text index drops deleted terms only when its parts are merged into one.
                 cursor.execute("INSERT INTO terms (terms) VALUES ('optimize')")
                 if rewrite:
@@ -189,9 +192,9 @@ class Database:
             return self._new_postgresql_engine()
         # A database in memory is its only connection.
         sizes = {} if self.path else {"poolclass": sqlalchemy.QueuePool, "pool_size": 1, "max_overflow": 0}
-        arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
+        arguments = {"timeout": self._busy_seconds, "check_same_thread": False}
         engine = sqlalchemy.create_engine(self._url, connect_args=arguments, **sizes)
-        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "connect", partial(_set_up_sqlite, self._busy_seconds))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
 
@@ -207,7 +210,7 @@ class Database:
     def _prepare_file(self, path: Path) -> None:
         """Look at what is there without touching it, or make an empty file that only its owner can read."""
         if path.exists() and path.stat().st_size > 0:
-            with closing(_read_only(path)) as connection:
+            with closing(_read_only(path, self._busy_seconds)) as connection:
                 _refuse_foreign(connection, self.place)
             return
         if not path.parent.exists():
@@ -231,7 +234,7 @@ class Database:
         self._remove_backups()
         copy = path.with_name(f"{path.name}{_BACKUP}{CURRENT}")
         os.close(os.open(copy, os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o600))
-        with closing(_read_only(path)) as source, closing(sqlite3.connect(copy)) as target:
+        with closing(_read_only(path, self._busy_seconds)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
 
     def _remove_backups(self) -> None:
@@ -278,12 +281,19 @@ def _parsed(url: str) -> URL:
     return parsed
 
 
+def _seconds(given: object) -> float:
+    try:
+        return float(str(given))
+    except ValueError as error:
+        raise InputError(f"timeout={given} is no number of seconds.", hint="Correct the database's URL.") from error
+
+
 def _literal(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+def _read_only(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_seconds)
 
 
 def _refuse_foreign(connection: sqlite3.Connection, place: str) -> None:
@@ -323,12 +333,12 @@ def _check_version(version: str | None, place: str) -> None:
     raise StoreCorrupt(f"{place} has no valid version.", hint=RESTORE)
 
 
-def _set_up_sqlite(connection: DBAPIConnection, record: Any) -> None:
+def _set_up_sqlite(busy_seconds: float, connection: DBAPIConnection, record: Any) -> None:
     # The driver begins no transactions by itself: `_begin_sqlite` says which kind.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-    _retried(lambda: cursor.execute("PRAGMA journal_mode = WAL"))
+    _retried(lambda: cursor.execute("PRAGMA journal_mode = WAL"), busy_seconds)
     cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
@@ -338,18 +348,18 @@ def _set_up_sqlite(connection: DBAPIConnection, record: Any) -> None:
 
 
 @contextmanager
-def _patient(cursor: DBAPICursor) -> Generator[None]:
+def _patient(cursor: DBAPICursor, busy_seconds: float) -> Generator[None]:
     """Wait longer for others inside."""
-    cursor.execute(f"PRAGMA busy_timeout = {round(_PATIENCE * _BUSY_SECONDS * 1_000)}")
+    cursor.execute(f"PRAGMA busy_timeout = {round(_PATIENCE * busy_seconds * 1_000)}")
     try:
         yield
     finally:
-        cursor.execute(f"PRAGMA busy_timeout = {round(_BUSY_SECONDS * 1_000)}")
+        cursor.execute(f"PRAGMA busy_timeout = {round(busy_seconds * 1_000)}")
 
 
-def _retried(change: Callable[[], object]) -> None:
+def _retried(change: Callable[[], object], seconds: float) -> None:
     """SQLite does not wait for its lock when it changes the journal mode, so that first opens at once would fail."""
-    until = time.monotonic() + _BUSY_SECONDS
+    until = time.monotonic() + seconds
     while True:
         try:
             change()

@@ -21,7 +21,6 @@ from .tombstones import REMADE, bury, bury_person
 from .writer import Writer
 
 _ERASURE_DUE = "erasure due"
-_LARGE_FILE = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +50,13 @@ class Eraser:
         database: Where they are.
         fulltext: The lists of their terms.
         clock: The present moment, for tombstones.
+        small_file: Bytes of a SQLite file up to which every deletion writes it anew.
     """
 
-    def __init__(self, database: Database, fulltext: FullText, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, fulltext: FullText, clock: Callable[[], datetime], *, small_file: int
+    ) -> None:
+        self._small_file = small_file
         self._database = database
         self._fulltext = fulltext
         self._clock = clock
@@ -96,7 +99,7 @@ class Eraser:
         with self._database.reading() as connection:
             if connection.execute(select(marks).where(due)).first() is None:
                 return True
-        rewrite = thorough or self._database.size < _LARGE_FILE
+        rewrite = thorough or self._database.size <= self._small_file
         if not self._database.erase(rewrite=rewrite) or not rewrite:
             return False
         with self._database.writing() as connection:

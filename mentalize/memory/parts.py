@@ -33,7 +33,7 @@ class Parts:
     eraser: Eraser
 
     @classmethod
-    def of(cls, url: str, clock: Callable[[], datetime]) -> Parts:
+    def of(cls, url: str, clock: Callable[[], datetime], *, small_file: int) -> Parts:
         database = Database(url)
         fulltext = SqliteFullText() if database.is_sqlite else PostgresFullText()
         return cls(
@@ -44,7 +44,7 @@ class Parts:
             outbox=Outbox(database),
             claims=Claims(database, clock),
             traces=Traces(database, clock),
-            eraser=Eraser(database, fulltext, clock),
+            eraser=Eraser(database, fulltext, clock, small_file=small_file),
         )
 
     def open(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .parts import Parts
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +95,17 @@ class MemoryStore:
         url: A SQLAlchemy URL: `sqlite:////home/ana/memory.db`, `sqlite://` (in memory), `postgresql://host/name`.
         clock: The present moment, aware. A clock that goes backwards spoils nothing.
         zone: IANA time zone of people whose own is not known.
+        small_file: Bytes of a SQLite file up to which `forget` writes it anew; a larger one waits for the next start.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], datetime], zone: str = "UTC") -> None:
+    def __init__(
+        self, url: str, *, clock: Callable[[], datetime], zone: str = "UTC", small_file: int = 64 * 1024 * 1024
+    ) -> None:
         """Nothing is opened yet: that is done by the first call, or by `open`."""
         self._url = url
         self._clock = clock
         self._zone = zone
+        self._small_file = small_file
         self._lock = Lock()
         self._made: Parts | None = None
 
@@ -115,13 +116,8 @@ class MemoryStore:
             if self._made is None:
                 from .parts import Parts
 
-                self._made = Parts.of(self._url, self._clock)
+                self._made = Parts.of(self._url, self._clock, small_file=self._small_file)
             return self._made
-
-    @property
-    def address(self) -> str:
-        """Its URL without credentials."""
-        return _CREDENTIALS.sub("", self._url)
 
     @property
     def identity(self) -> str:
