@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
-from zoneinfo import ZoneInfo
 
 import platformdirs
 import pydantic_settings
@@ -38,6 +37,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 
 from .errors import SettingsError
 from .memory.retention import Curve
+from .memory.zones import is_zone
 from .types import Effort, MemoryKind, MemoryMode
 
 __all__ = ["Binding", "ContractLimits", "Contracts", "Fading", "MemorySettings", "RoleBinding", "Roles", "Settings"]
@@ -76,10 +76,8 @@ def _upper(value: object) -> object:
 
 
 def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError("must be an IANA time zone, such as Europe/Dublin") from error
+    if not is_zone(value):
+        raise ValueError("must be an IANA time zone, such as Europe/Dublin")
     return value
 
 

@@ -332,6 +332,14 @@ async def test_a_correction_outranks_every_inference(memories: Memories, clock: 
     assert (await memories.why(ANA, old.id)).superseded_by == new
 
 
+async def test_correcting_twice_leaves_one_truth(memories: Memories, clock: Clock) -> None:
+    first = await memories.remember(ANA, "My sister lives in Lisbon.")
+    for town in ("Porto", "Braga"):
+        clock.pass_by(hours=1)
+        await memories.correct(ANA, first.id, f"My sister lives in {town}.")
+    assert await texts(memories, "where does her sister live?") == ["My sister lives in Braga."]
+
+
 async def test_what_was_said_cannot_be_corrected(memories: Memories) -> None:
     await memories.add(ANA, [turn(1, "I hate Mondays.")])
     with pytest.raises(InputError, match=r"is a turn.*Forget it"):

@@ -263,22 +263,22 @@ class Memories:
 
     async def correct(self, who: Identity, memory_id: str, text: str) -> Memory:
         """The person says what is true instead. The new memory is confirmed and outranks every inference; the old
-        one is kept as history, and is not recalled.
+        one is kept as history, and is not recalled. Of one that was superseded, its latest successor is corrected.
 
         Raises:
             MemoryNotFound: there is none of that id.
             InputError: it is no statement about the person, but something that was said or made from that.
         """
-        old = await self._one(who, memory_id)
+        old = await self._latest(who, memory_id)
         if old.kind not in CORRECTABLE:
             raise InputError(
                 f"{memory_id} is a {_words(old.kind)}, which cannot be corrected.",
                 hint="Forget it, or what it was made from, or add a fact that says what is true.",
             )
         kind = old.kind if old.kind in STATED else MemoryKind.FACT
-        details = {name: value for name, value in old.details.items() if name != REPEATED} | {"corrects": memory_id}
+        details = {name: value for name, value in old.details.items() if name != REPEATED} | {"corrects": old.id}
         new = replace(self._stated(who, text, kind), pinned=old.pinned, details=details)
-        return await self.supersede(who, [memory_id], new)
+        return await self.supersede(who, [old.id], new)
 
     async def confirm(self, who: Identity, memory_id: str) -> Memory:
         """The person says that it is so: it is a confirmed memory from now on, and does not lapse."""
@@ -547,6 +547,14 @@ class Memories:
         if not found:
             raise _not_found([memory_id])
         return found[0]
+
+    async def _latest(self, who: Identity, memory_id: str) -> Memory:
+        """The memory of that id, or what has taken its place by now."""
+        memory, seen = await self._one(who, memory_id), {memory_id}
+        while memory.superseded_by and memory.superseded_by not in seen:
+            seen.add(memory.superseded_by)
+            memory = await self._one(who, memory.superseded_by)
+        return memory
 
     def _stated(self, who: Identity, text: str, kind: MemoryKind) -> Memory:
         if not text.strip():
