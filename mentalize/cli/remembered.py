@@ -58,7 +58,10 @@ class Person:
                 hint="`mentalize memory list` shows the ids.",
             )
         if len(found) > 1:
-            raise InputError(f"{len(found)} memories begin with {given!r}.", hint=f"Such as {found[0]} and {found[1]}.")
+            raise InputError(
+                f"{len(found)} memories begin with {given!r}, such as {found[0]} and {found[1]}.",
+                hint="Give more of the id.",
+            )
         return found[0]
 
     async def catch_up(self) -> None:
