@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from types import TracebackType
@@ -18,7 +18,7 @@ from .agents.intake import effort as effort_named
 from .agents.language import language_of
 from .agents.quotes import quoted
 from .errors import EmbedderError, InputError, MentalizeError, ModelError, ModelNotFound, ModelRefused, StoreError
-from .graphs.events import StageFinished, StageStarted, TextDelta
+from .graphs.events import StageFinished, StageStarted, TextDelta, TextHeld, TurnStarted
 from .llm.examination import RoleReport, examine
 from .llm.model import Model
 from .llm.resolve import resolve
@@ -26,6 +26,7 @@ from .memory.zones import check_zone
 from .norms.charter import load_charter
 from .norms.forms import fill_forms
 from .norms.pack import applicable, load_norms
+from .open_turn import Event, Finished, OpenTurn, Reply
 from .portal import SyncMind
 from .prompts.library import Library
 from .safety.referral import help_lines, load_referrals
@@ -40,6 +41,7 @@ from .types import (
     Perception,
     RiskSign,
     Store,
+    StreamMode,
     Trace,
     Turn,
 )
@@ -49,34 +51,18 @@ if TYPE_CHECKING:
     from .graphs.state import State, TurnContext
     from .graphs.team import Prompts, Roles
     from .graphs.turn_memory import TurnMemory
+    from .llm.relay import Relayed
     from .memory.memories import Memories
 
 Messages = str | Sequence[Mapping[str, Any] | Message]
 RoleName = Literal["reason", "judge", "write"]
 ROLES: tuple[RoleName, ...] = ("reason", "judge", "write")
 
+SATURATED = "too much else goes on"
+"""The route of a turn that got less thought than it was to have."""
+
 RECORD_SECONDS = 5.0
 """What writing down a turn may take before the reply goes out without it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What goes back to the person, and how it came about."""
-
-    text: str
-    trace: Trace
-    message: Mapping[str, Any]
-    """The assistant message in OpenAI's form; on pass-through exactly as the endpoint sent it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The last event of a stream."""
-
-    reply: Reply
-
-
-Event = StageStarted | StageFinished | TextDelta | Finished
 
 
 class Mind:
@@ -151,11 +137,8 @@ class Mind:
             InputError: the messages, the effort, the memory mode or the time zone of `who` cannot be used.
             ModelError: the model that writes gave no reply.
         """
-        from .graphs.turn import run
-
-        with self._busy():
-            context = await self._begin(messages, who, effort, memory, parameters, live=False)
-            return await self._conclude(context, await run(context))
+        turn = await self.begin(messages, who, effort, memory, mode=StreamMode.GATED, **parameters)
+        return await turn.reply()
 
     async def stream(
         self,
@@ -164,33 +147,86 @@ class Mind:
         effort: Effort | str | None = None,
         memory: MemoryMode | str | None = None,
         *,
-        live: bool = True,
+        mode: StreamMode | str = StreamMode.SENTENCE,
         **parameters: Any,
     ) -> AsyncGenerator[Event]:
         """Answer the last message, event by event; the last one is `Finished`.
 
-        Text leaves as it is written on pass-through, sentence by sentence through the code's gates at `minimal` and
-        `low`, and after the verdict at `medium` and `high`, on signs of danger, under the choosing strategy, and
-        whenever `live` is false.
+        By the mode `sentence`, each sentence leaves once it has passed the code's gates; at `medium` and `high` the
+        last one waits for the verdict. By `gated`, all of it waits; so it does on signs of danger and under the
+        choosing strategy. By `live`, text leaves as it is written, and a vetted text follows if the verdict is bad.
+        What passes through leaves as it comes, unless the mode is `gated`.
         Closing the iterator stops every call in flight, and then nothing is remembered. Raises what `reply` raises.
         """
-        from .graphs.sentences import sentences_of
-        from .graphs.turn import stream
+        turn = await self.begin(messages, who, effort, memory, mode=mode, **parameters)
+        async with aclosing(turn.stream()) as events:
+            async for event in events:
+                yield event
 
+    async def begin(
+        self,
+        messages: Messages,
+        who: Identity | None = None,
+        effort: Effort | str | None = None,
+        memory: MemoryMode | str | None = None,
+        *,
+        mode: StreamMode | str = StreamMode.SENTENCE,
+        at_most: Effort | None = None,
+        **parameters: Any,
+    ) -> OpenTurn:
+        """Check the messages and decide how the turn will go. `reply` and `stream` do this, and then go.
+
+        Args:
+            messages: As for `reply`.
+            who: Likewise.
+            effort: Likewise.
+            memory: Likewise.
+            parameters: Likewise.
+            mode: When text leaves, if it is streamed.
+            at_most: An effort that the turn is not to exceed, whatever was asked for, because too much else goes on.
+                Signs of danger raise it to `minimal`, so that the reply is checked.
+
+        Raises:
+            InputError: as for `reply`, or there is no such mode.
+        """
         with self._busy():
-            context = await self._begin(messages, who, effort, memory, parameters, live=live)
-            state: State = {}
-            async with aclosing(stream(context)) as parts:
-                async for part in parts:
-                    if isinstance(part, dict):
-                        state = part
-                    else:
-                        yield part
-            reply = await self._conclude(context, state)
-        whole = [reply.text] if context.effort is Effort.NONE else sentences_of(reply.text)
-        for piece in [] if context.spoken else whole:
-            yield TextDelta(piece)
-        yield Finished(reply)
+            context = await self._begin(messages, who, effort, memory, parameters, mode, at_most)
+        return OpenTurn(context, self._models["write"], self._busy, self._conclude)
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """The names under which the models themselves can be asked by `relay`, the one that writes first."""
+        from .llm.relay import served_name
+
+        return tuple(dict.fromkeys(served_name(self._models[role]) for role in ("write", "reason", "judge")))
+
+    async def relay(
+        self, body: Mapping[str, Any], *, raw: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Relayed:
+        """Hand a request on to the model that it names, one of `upstreams`: no thought, no memory, no trace.
+
+        Args:
+            body: The body of an OpenAI request.
+            raw: The same as bytes, which are sent as they are.
+            headers: Further headers for the endpoint.
+
+        Raises:
+            ModelNotFound: the body names none of them.
+            ModelError: there is no answer to hand on.
+        """
+        from .llm.relay import relay, served_name
+
+        name = body.get("model")
+        for role in ("write", "reason", "judge"):
+            if name in (served_name(self._models[role]), self._models[role].name):
+                with self._busy():
+                    return await relay(self._models[role], body, raw=raw, headers=headers)
+        raise ModelNotFound(f"There is no model {name!r} here.", hint=f"There are: {', '.join(self.upstreams)}.")
+
+    @property
+    def backlog(self) -> int:
+        """How many people's memory is being worked on in the background, or waits for it."""
+        return len(self._writing) + (self._background.waiting if "_background" in self.__dict__ else 0)
 
     async def doctor(self) -> tuple[RoleReport, ...]:
         """Ask each role's model one short question, and see what its endpoint supports."""
@@ -271,8 +307,8 @@ class Mind:
         effort: Effort | str | None,
         memory: MemoryMode | str | None,
         parameters: Mapping[str, Any],
-        *,
-        live: bool,
+        mode: StreamMode | str,
+        at_most: Effort | None,
     ) -> TurnContext:
         from .graphs.state import Scoring, TurnContext
         from .graphs.team import BRIEF_HYPOTHESES, assemble
@@ -282,17 +318,18 @@ class Mind:
 
         settings = self.settings
         requested = effort_named(effort) if effort is not None else settings.effort
-        mode = _mode_named(memory) if memory is not None else settings.memory.mode
+        kept = _memory_mode(memory) if memory is not None else settings.memory.mode
+        wanted = _stream_mode(mode)
         check_zone(who.zone if who else None)
         turn = intake(messages, at=self._clock(), who=who, country=settings.country, parameters=parameters)
         risk = await asyncio.to_thread(signs_in, turn, self._referrals)
-        chosen = self._route(turn, requested, risk)
+        chosen = _limited(self._route(turn, requested, risk), at_most, risk)
         choosing = self._choosing
         language = self.settings.language
         if language is None and (choosing or risk):
             language = await asyncio.to_thread(language_of, turn.text)
         losses: list[str] = []
-        remembering = None if _is_of_the_app(turn, risk) else self._turn_memory(turn, mode, losses)
+        remembering = None if _is_of_the_app(turn, risk) else self._turn_memory(turn, kept, losses)
         contract = self._contract(chosen.effort, CONTRACTS[chosen.effort], PATIENCE if choosing else 1)
         if chosen.effort not in (Effort.NONE, Effort.MINIMAL) or choosing:
             await self._ready(contract.seconds, strict=not risk)
@@ -333,7 +370,7 @@ class Mind:
             vetted=lambda signs: self._vetted(turn, signs, language),
             forms=lambda perception: self._forms(turn, perception, language),
             applicable=lambda perception: applicable(self._norms, text=turn.text, perception=perception),
-            live=live,
+            mode=StreamMode.GATED if risk or (choosing and chosen.effort is not Effort.NONE) else wanted,
         )
 
     def _route(self, turn: Turn, requested: Effort, risk: Sequence[RiskSign]) -> Route:
@@ -353,7 +390,8 @@ class Mind:
         message: Mapping[str, Any] = {"role": "assistant", "content": text}
         if context.effort is Effort.NONE and draft is not None:
             message = draft.message or message
-        return Reply(text, trace, message)
+        finish_reason = draft.finish_reason if draft is not None else "stop"
+        return Reply(text, trace, message, finish_reason)
 
     def _vetted(self, turn: Turn, signs: Sequence[RiskSign], language: str | None) -> str:
         if not signs:
@@ -554,7 +592,27 @@ def _said(error: BaseException) -> str:
     return str(error) if isinstance(error, MentalizeError) else f"{type(error).__name__}: {error}"
 
 
-def _mode_named(name: MemoryMode | str) -> MemoryMode:
+def _limited(chosen: Route, at_most: Effort | None, risk: Sequence[RiskSign]) -> Route:
+    """The route, or a lesser one where too much else goes on; a reply to signs of danger is always checked."""
+    if at_most is Effort.NONE and risk:
+        at_most = Effort.MINIMAL
+    if at_most is None or _BY_COST.index(chosen.effort) <= _BY_COST.index(at_most):
+        return chosen
+    return Route(at_most, SATURATED)
+
+
+_BY_COST = (Effort.NONE, Effort.MINIMAL, Effort.LOW, Effort.MEDIUM, Effort.HIGH)
+
+
+def _stream_mode(name: StreamMode | str) -> StreamMode:
+    try:
+        return StreamMode(name)
+    except ValueError as error:
+        modes = ", ".join(StreamMode)
+        raise InputError(f"There is no stream mode {name!r}.", hint=f"The modes are: {modes}.") from error
+
+
+def _memory_mode(name: MemoryMode | str) -> MemoryMode:
     try:
         return MemoryMode(name)
     except ValueError as error:
@@ -566,11 +624,14 @@ __all__ = [
     "Event",
     "Finished",
     "Mind",
+    "OpenTurn",
     "Reply",
     "RoleReport",
     "StageFinished",
     "StageStarted",
     "SyncMind",
     "TextDelta",
+    "TextHeld",
+    "TurnStarted",
     "memories_of",
 ]

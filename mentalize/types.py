@@ -56,6 +56,7 @@ __all__ = [
     "Selection",
     "StageRecord",
     "Store",
+    "StreamMode",
     "StructuredCounts",
     "Trace",
     "Turn",
@@ -160,6 +161,17 @@ class Effort(StrEnum):
     MEDIUM = "medium"
     HIGH = "high"
     AUTO = "auto"
+
+
+class StreamMode(StrEnum):
+    """When the text of a streamed reply leaves. Signs of danger make every turn `gated`."""
+
+    SENTENCE = "sentence"
+    """Each sentence once it has passed the code's gates; where a model judges, the last one after its verdict."""
+    GATED = "gated"
+    """All of it after the verdict."""
+    LIVE = "live"
+    """As it is written; the verdict comes after, and a vetted text follows a reply that failed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -574,6 +586,8 @@ class Draft:
     candidates: tuple[Candidate, ...] = ()
     """All sound candidates, when there were several."""
     revision: int = 0
+    finish_reason: str = "stop"
+    """Why the model stopped writing, as the endpoint said."""
     message: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The assistant message as the endpoint sent it, when the reply is that message unchanged."""
 

@@ -14,7 +14,7 @@ from mentalize import Identity, Mind, Trace
 from mentalize.errors import InputError, ModelError, ModelRefused, ModelUnavailable
 from mentalize.llm.model import Choice, Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
-from mentalize.mind import Event, Finished, StageFinished, StageStarted, TextDelta
+from mentalize.mind import SATURATED, Event, Finished, StageFinished, StageStarted, TextDelta, TextHeld, TurnStarted
 from mentalize.types import Effort, Memory, MemoryHit, MemoryKind, Recollection
 from social_script import GOOD, MESSAGE, PERCEPTION, POOR, SAFE, SCRIPT, WARM
 
@@ -373,7 +373,7 @@ async def test_nothing_leaves_before_the_verdict_at_medium(mind: Build) -> None:
 
 async def test_a_stream_that_is_not_live_waits_for_the_whole_reply(mind: Build) -> None:
     model = ScriptedModel({**SCRIPT, "write": "I hear you. I am a real human being."})
-    events = await collect(mind(model).stream(MESSAGE, effort="low", live=False))
+    events = await collect(mind(model).stream(MESSAGE, effort="low", mode="gated"))
     assert "I hear you" not in "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
@@ -493,3 +493,66 @@ def test_the_synchronous_portal_replies_and_streams(tmp_path: Any) -> None:
 def test_the_synchronous_portal_hands_on_errors(tmp_path: Any) -> None:
     with Mind(model=ScriptedModel(SCRIPT), cache_folder=tmp_path).sync as mind, pytest.raises(InputError):
         mind.reply("")
+
+
+# --- when text leaves -----------------------------------------------------------------------------------------
+
+LONG = "We would love to have you there. Shall we wait for you? Say when."
+
+
+def _texts(events: list[Event]) -> list[str]:
+    return [event.text for event in events if isinstance(event, TextDelta)]
+
+
+async def test_at_medium_all_but_the_last_sentence_leave_before_the_verdict(mind: Build) -> None:
+    events = await collect(mind(ScriptedModel({**SCRIPT, "write": LONG})).stream(MESSAGE, effort="medium"))
+    judged = next(i for i, event in enumerate(events) if isinstance(event, StageStarted) and event.name == "judge")
+    before = _texts(events[:judged])
+    assert "".join(before).strip() == "We would love to have you there. Shall we wait for you?"
+    assert "".join(_texts(events)) == LONG == events[-1].reply.text
+
+
+async def test_a_vetoed_reply_ends_before_its_last_sentence_with_a_vetted_text(mind: Build) -> None:
+    script = {**SCRIPT, "write": LONG, "gate": {**SAFE, "manipulates": True}}
+    events = await collect(mind(ScriptedModel(script)).stream(MESSAGE, effort="medium"))
+    reply = events[-1].reply
+    assert reply.trace.reply_origin == "cut short" and "Say when" not in reply.text
+    assert reply.text.startswith("We would love to have you there. Shall we wait for you?\n\n")
+    assert "".join(_texts(events)).replace(" \n", "\n").split() == reply.text.split()
+    assert len(reply.trace.drafts) == 1
+
+
+async def test_a_single_sentence_waits_and_can_be_revised(mind: Build) -> None:
+    model = ScriptedModel({**SCRIPT, "write": WARM.split(".")[0] + ".", "validate": [POOR, GOOD]})
+    events = await collect(mind(model).stream(MESSAGE, effort="medium"))
+    assert events[-1].reply.trace.revisions == 1
+
+
+async def test_live_text_leaves_as_it_is_written_and_is_answered_if_it_fails(mind: Build) -> None:
+    script = {**SCRIPT, "write": "<think>Hm.</think>" + LONG, "gate": {**SAFE, "manipulates": True}}
+    events = await collect(mind(ScriptedModel(script)).stream(MESSAGE, effort="medium", mode="live"))
+    judged = next(i for i, event in enumerate(events) if isinstance(event, StageStarted) and event.name == "judge")
+    assert "".join(_texts(events[:judged])) == LONG
+    assert events[-1].reply.text.startswith(LONG + "\n\n")
+
+
+async def test_danger_that_only_a_stage_notices_holds_the_text(mind: Build) -> None:
+    seen = {**PERCEPTION, "risk": [{"kind": "self_harm", "words": "Go without me"}]}
+    model = ScriptedModel({**SCRIPT, "perceive": seen, "write": LONG})
+    events = await collect(mind(model).stream(MESSAGE, effort="medium", mode="live"))
+    judged = next(i for i, event in enumerate(events) if isinstance(event, StageStarted) and event.name == "judge")
+    assert any(isinstance(event, TextHeld) for event in events[:judged]) and not _texts(events[:judged])
+
+
+async def test_a_turn_says_first_how_it_will_go(mind: Build) -> None:
+    first, *_ = await collect(mind().stream(MESSAGE, effort="medium", mode="live"))
+    assert isinstance(first, TurnStarted) and (first.effort, first.mode) == ("medium", "live")
+    first, *_ = await collect(mind().stream("I want to kill myself", effort="medium", mode="live"))
+    assert isinstance(first, TurnStarted) and first.mode == "gated"
+
+
+async def test_no_more_thought_than_allowed(mind: Build) -> None:
+    turn = await mind().begin(MESSAGE, effort="high", at_most=Effort.NONE)
+    assert (turn.effort, turn.route) == ("none", SATURATED)
+    assert (await mind().begin("I want to kill myself", effort="high", at_most=Effort.NONE)).effort == "minimal"
+    assert (await mind().begin(MESSAGE, effort="minimal", at_most=Effort.MEDIUM)).effort == "minimal"

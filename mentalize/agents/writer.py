@@ -136,7 +136,12 @@ class Writer:
         text = completion.text if plan is None else clean(completion.text)
         if plan and self.max_tokens and completion.finish_reason == "length":
             text = whole_sentences(text)
-        return Draft(text=text, revision=revision, message=completion.message if plan is None else {})
+        return Draft(
+            text=text,
+            revision=revision,
+            finish_reason=completion.finish_reason,
+            message=completion.message if plan is None else {},
+        )
 
     def stream(self, turn: Turn, plan: Plan | None) -> AsyncIterator[Delta]:
         """The same, piece by piece and as the model makes it."""

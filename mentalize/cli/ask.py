@@ -119,7 +119,7 @@ async def _answer(
         if who is not None and memory != "off":
             await prepare_memory(mind, who)
         with Progress() as progress:
-            async for event in mind.stream(messages, who, live=False, memory=memory):
+            async for event in mind.stream(messages, who, mode="gated", memory=memory):
                 progress.see(event)
                 if isinstance(event, Finished):
                     reply = event.reply

@@ -136,6 +136,11 @@ class Background:
             self._turns -= 1
             self._changed.set()
 
+    @property
+    def waiting(self) -> int:
+        """How many people are due now."""
+        return sum(1 for _ in self._due())
+
     def said(self, who: Identity) -> None:
         """Something was written down about this person."""
         now = time.monotonic()

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..types import Effort, StreamMode
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """A turn began, and this is how it will go."""
+
+    turn_id: str
+    effort: Effort
+    route: str
+    """Why this effort."""
+    mode: StreamMode
+    """When its text leaves, as far as is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageStarted:
@@ -19,6 +33,13 @@ class StageFinished:
     name: str
     seconds: float
     error: str | None = None
+    found: str = ""
+    """What it found, in a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextHeld:
+    """Signs of danger were noticed: no text leaves before the verdict, whatever the mode was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +49,4 @@ class TextDelta:
     text: str
 
 
-TurnEvent = StageStarted | StageFinished | TextDelta
+TurnEvent = StageStarted | StageFinished | TextHeld | TextDelta

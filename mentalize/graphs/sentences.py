@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 
-from ..llm.model import Delta
-
 _END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]+[”」』）]*|\n)\s*")
 _THINKING = re.compile(r"\A\s*<(think|thinking|reasoning)>", re.IGNORECASE)
 _THOUGHT = re.compile(r"\A\s*<(think|thinking|reasoning)>.*?</\1>\s*", re.IGNORECASE | re.DOTALL)
@@ -25,7 +23,7 @@ class Sentences:
     def feed(self, piece: str) -> Iterator[str]:
         """The sentences that `piece` completes."""
         self._held = _THOUGHT.sub("", self._held + piece, count=1)
-        if self._may_be_thinking():
+        if _may_be_thinking(self._held):
             return
         while match := _END.search(self._held):
             sentence, self._held = self._held[: match.end()], self._held[match.end() :]
@@ -37,11 +35,12 @@ class Sentences:
             yield self._held
         self._held = ""
 
-    def _may_be_thinking(self) -> bool:
-        if _THINKING.match(self._held):
-            return True
-        start = self._held.lstrip().lower()[:_LONGEST_TAG]
-        return any(tag.startswith(start) for tag in ("<think>", "<thinking>", "<reasoning>"))
+
+def _may_be_thinking(text: str) -> bool:
+    if _THINKING.match(text):
+        return True
+    start = text.lstrip().lower()[:_LONGEST_TAG]
+    return any(tag.startswith(start) for tag in ("<think>", "<thinking>", "<reasoning>"))
 
 
 def sentences_of(text: str) -> list[str]:
@@ -50,18 +49,26 @@ def sentences_of(text: str) -> list[str]:
     return [*splitter.feed(text), *splitter.rest()]
 
 
-async def pieces(deltas: AsyncIterator[Delta]) -> AsyncIterator[str]:
-    """The text of a stream as it comes."""
-    async for delta in deltas:
-        if delta.text:
-            yield delta.text
-
-
-async def whole_sentences(deltas: AsyncIterator[Delta]) -> AsyncIterator[str]:
+async def whole_sentences(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
     """The text of a stream, each sentence when it is complete."""
     splitter = Sentences()
-    async for piece in pieces(deltas):
+    async for piece in pieces:
         for sentence in splitter.feed(piece):
             yield sentence
     for sentence in splitter.rest():
         yield sentence
+
+
+async def without_thought(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The text of a stream as it comes, less a block of thought at its beginning."""
+    held: str | None = ""
+    async for piece in pieces:
+        if held is None:
+            yield piece
+            continue
+        held = _THOUGHT.sub("", held + piece, count=1)
+        if not _may_be_thinking(held):
+            yield held
+            held = None
+    if held and not _THINKING.match(held):
+        yield held

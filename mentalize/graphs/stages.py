@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from ..agents.planner import plan as make_plan
 from ..agents.selection import select as select_hypothesis
 from ..agents.writer import speaks_to_them
 from ..errors import MentalizeError, ModelError, ModelTimeout, StoreUnavailable, StructuredOutputError
+from ..llm.model import Delta
 from ..llm.wrapper import closing
 from ..types import (
     Candidate,
@@ -35,10 +36,12 @@ from ..types import (
     Plan,
     RefinedHypothesis,
     StageRecord,
+    StreamMode,
     Verdict,
 )
-from .events import StageFinished, StageStarted, TextDelta
-from .sentences import pieces, whole_sentences
+from .events import StageFinished, StageStarted, TextDelta, TextHeld
+from .narration import narrate
+from .sentences import whole_sentences, without_thought
 from .state import Attempt, Scored, Settlement, State, TurnContext, drafted, perceived, weighed
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.graphs"))
@@ -53,8 +56,8 @@ TEMPERATURE = 0.3
 """Of the draft that a small model writes under the choosing strategy: the freer, the further it strays."""
 
 FORMS = 2
-SPOKEN = (Effort.NONE, Effort.MINIMAL, Effort.LOW)
-"""Efforts at which text may leave while it is written; the others have a verdict to wait for."""
+JUDGED = (Effort.MEDIUM, Effort.HIGH)
+"""Efforts at which a model judges the draft."""
 RECALL_SECONDS = 10.0
 """What memory may take before a turn goes on without it."""
 REVISION_CALLS = 3
@@ -82,10 +85,12 @@ def stage(
         seconds = max(0.0, min(context.stage_seconds, share * context.contract.seconds - started))
         settlement = state.get("settlement")
         needed = required and not (settlement and settlement.attempts)
-        error, problem = None, None
+        error, problem, found = None, None, ""
         try:
             async with asyncio.timeout(seconds):
-                return {writes: None} | await work(state, context)
+                update = {writes: None} | await work(state, context)
+            found = narrate(update[writes])
+            return update
         except TimeoutError as late:
             error = f"late: not done after {seconds:.3g} s"
             problem = ModelTimeout(
@@ -102,7 +107,7 @@ def stage(
         finally:
             took = context.ledger.elapsed() - started
             context.stages.append(StageRecord(name=name, started=started, seconds=took, error=error))
-            runtime.stream_writer(StageFinished(name, took, error))
+            runtime.stream_writer(StageFinished(name, took, error, found))
         instead = rescue(state, context) if rescue else None
         if needed and instead is None:
             raise problem
@@ -233,16 +238,26 @@ async def write(state: State, context: TurnContext) -> Update:
     plan = state.get("plan")
     if plan and context.choosing:
         return {"draft": await _offer(state, context, plan, critique, revision)}
-    whole = must_be_whole(context.turn)
-    aloud = context.live and context.effort in SPOKEN and not whole and (plan is None or not context.signs(state))
     try:
-        if aloud:
+        if not revision and _may_speak(state, context, plan):
             return {"draft": await _speak(context, plan)}
         return {"draft": await context.team.writer(context.turn, plan, critique=critique, revision=revision)}
     except ModelError:
         if plan is None or revision or context.spoken or context.budget.calls_left <= 0:
             raise
+        context.held = ""
         return {"draft": replace(await context.team.writer(context.turn, None), origin="plain")}
+
+
+def _may_speak(state: State, context: TurnContext, plan: Plan | None) -> bool:
+    """Whether text may leave while it is written. Signs of danger that a stage has noticed hold it."""
+    if context.mode is StreamMode.GATED or must_be_whole(context.turn):
+        return False
+    if plan is None or not context.signs(state):
+        return True
+    context.mode = StreamMode.GATED
+    get_stream_writer()(TextHeld())
+    return False
 
 
 def rescue_draft(state: State, context: TurnContext) -> Update | None:
@@ -251,7 +266,7 @@ def rescue_draft(state: State, context: TurnContext) -> Update | None:
     if signs:
         return {"draft": Draft(text=context.vetted(signs), origin="referral")}
     if context.spoken:
-        return {"draft": Draft(text="".join(context.spoken).strip(), origin="cut short")}
+        return {"draft": Draft(text=("".join(context.spoken) + context.held).strip(), origin="cut short")}
     forms = context.forms(perception) if context.choosing and perception else ()
     return {"draft": Draft(text=forms[0][1], origin=f"form:{forms[0][0]}")} if forms else None
 
@@ -335,13 +350,13 @@ def _verdict(state: State, context: TurnContext, draft: Draft) -> Verdict:
 
 def _unjudged(state: State, context: TurnContext, draft: Draft) -> Mapping[str, bool]:
     """Where a model's gate was due and did not answer: closed on signs of danger, open otherwise."""
-    due = context.effort in (Effort.MEDIUM, Effort.HIGH) and draft.origin != "referral"
+    due = context.effort in JUDGED and draft.origin != "referral"
     return {"was judged": False} if due and context.signs(state) else {}
 
 
 def _next(state: State, context: TurnContext, attempts: tuple[Attempt, ...]) -> Any:
     verdict = attempts[-1].verdict
-    if context.effort not in (Effort.MEDIUM, Effort.HIGH) or context.choosing:
+    if context.effort not in JUDGED or context.choosing or context.spoken:
         return "send"
     if (verdict.safe and verdict.acceptable) or len(attempts) > context.scoring.max_revisions:
         return "send"
@@ -389,16 +404,56 @@ async def _felt(context: TurnContext, perception: Perception) -> Perception:
 
 
 async def _speak(context: TurnContext, plan: Plan | None) -> Draft:
-    """Write aloud: without a plan every piece leaves as it comes, else each sentence once it has passed its gates."""
-    say = get_stream_writer()
+    """Write aloud, as the mode says; what passes through leaves as it comes."""
+    finish_reason, origin = "stop", "writer"
+
+    async def pieces(deltas: AsyncIterator[Delta]) -> AsyncIterator[str]:
+        nonlocal finish_reason
+        async for delta in deltas:
+            finish_reason = delta.finish_reason or finish_reason
+            if delta.text:
+                yield delta.text
+
     async with closing(context.team.writer.stream(context.turn, plan)) as deltas:
-        async for piece in whole_sentences(deltas) if plan else pieces(deltas):
-            if plan and not context.passes("".join(context.spoken) + piece):
-                return Draft(text="".join(context.spoken).strip(), origin="cut short")
-            context.spoken.append(piece)
-            say(TextDelta(piece))
-    spoken = "".join(context.spoken)
-    return Draft(text=spoken.strip() if plan else spoken)
+        if plan is None:
+            await _say_all(context, pieces(deltas))
+        elif context.mode is StreamMode.LIVE:
+            await _say_all(context, without_thought(pieces(deltas)))
+        elif not await _say_what_passes(context, whole_sentences(pieces(deltas))):
+            origin = "cut short"
+    text = "".join(context.spoken) + context.held
+    return Draft(text=text.strip() if plan else text, origin=origin, finish_reason=finish_reason)
+
+
+async def _say_all(context: TurnContext, pieces: AsyncIterator[str]) -> None:
+    async for piece in pieces:
+        _say(context, piece)
+
+
+async def _say_what_passes(context: TurnContext, sentences: AsyncIterator[str]) -> bool:
+    """Each sentence once it has passed the code's gates; where a model judges, the newest is held for its verdict.
+
+    Returns:
+        Whether all passed. At the first that does not, the reply ends.
+    """
+    async for sentence in sentences:
+        if not context.passes("".join(context.spoken) + context.held + sentence):
+            return False
+        if context.effort not in JUDGED:
+            _say(context, sentence)
+            continue
+        if context.held:
+            _say(context, context.held)
+        context.held = sentence
+    return True
+
+
+def _say(context: TurnContext, piece: str) -> None:
+    if not context.spoken:
+        piece = piece.lstrip() if context.effort is not Effort.NONE else piece
+    if piece:
+        context.spoken.append(piece)
+        get_stream_writer()(TextDelta(piece))
 
 
 async def _all_that_succeed(context: TurnContext, name: str, asked: Sequence[Awaitable[Result]]) -> list[Result]:

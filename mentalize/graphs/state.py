@@ -28,6 +28,7 @@ from ..types import (
     RiskSign,
     Selection,
     StageRecord,
+    StreamMode,
     Turn,
     Verdict,
 )
@@ -150,11 +151,13 @@ class TurnContext:
     """Filled reflective forms: id and text."""
     applicable: Callable[[Perception | None], Sequence[Norm]]
     """The norms that bear on this turn."""
-    live: bool = False
-    """Whether text may leave sentence by sentence while it is written."""
+    mode: StreamMode = StreamMode.GATED
+    """When text may leave; signs of danger that a stage notices make it `gated`."""
     stages: list[StageRecord] = field(default_factory=list[StageRecord])
     spoken: list[str] = field(default_factory=list[str])
     """What has already left."""
+    held: str = ""
+    """What was written after that and waits for the verdict."""
     losses: list[str] = field(default_factory=list[str])
     """Parts of stages that failed beside others that did not."""
     structured_failures: int = 0

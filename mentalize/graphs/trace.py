@@ -19,17 +19,23 @@ _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind"))
 
 
 def conclude(context: TurnContext, state: State) -> tuple[str, str]:
-    """The reply and its origin: what was spoken, the best safe draft, or a vetted text."""
+    """The reply and its origin: the best safe draft, or a vetted text, after what was spoken already."""
     settlement, draft = state.get("settlement"), state.get("draft")
     if context.effort is Effort.NONE and draft is not None:
         return draft.text, "passed through"
-    attempt = best(settlement.attempts) if settlement else None
-    if context.spoken:
-        return "".join(context.spoken).strip(), attempt.draft.origin if attempt else "writer"
+    attempts = settlement.attempts if settlement else ()
+    attempt = best(attempts)
+    spoken = "".join(context.spoken)
     if attempt:
-        return attempt.draft.text, attempt.draft.origin
-    signs = context.signs(state) or _unnamed_danger(settlement.attempts if settlement else ())
-    return context.vetted(signs), "referral" if signs else "fallback"
+        return (spoken + context.held).rstrip() if spoken else attempt.draft.text, attempt.draft.origin
+    signs = context.signs(state) or _unnamed_danger(attempts)
+    if spoken and not attempts:
+        return spoken.rstrip(), "cut short"
+    vetted = context.vetted(signs)
+    if spoken:
+        # What failed its verdict has left in part, and is not left unanswered.
+        return f"{spoken.rstrip()}\n\n{vetted}", "cut short"
+    return vetted, "referral" if signs else "fallback"
 
 
 def trace_of(context: TurnContext, state: State, text: str, origin: str) -> Trace:

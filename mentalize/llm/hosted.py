@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from .model import Capabilities, Completion, Delta, Request, StructuredMode
 from .probe import CapabilityCache, probe
 from .provider import Provider, litellm
+from .relay import Exchange
 from .wire import ChunkReader, completion_of, request_body
 
 __all__ = ["LiteLLMModel"]
@@ -49,6 +51,27 @@ class LiteLLMModel:
     def name(self) -> str:
         return self._model
 
+    @property
+    def served_name(self) -> str:
+        """LiteLLM's string, by which clients ask for it too."""
+        return self._model
+
+    async def exchange(self, body: Mapping[str, Any], raw: bytes | None, headers: Mapping[str, str]) -> Exchange:
+        """Send a client's own body by way of LiteLLM, and give the answer in OpenAI's form; see `relay`."""
+        answer = await self._send(body)
+        if body.get("stream"):
+            return Exchange(200, {}, True, self._relayed(answer))
+        return Exchange(200, {}, False, _given(_dumped(answer)))
+
+    async def _relayed(self, chunks: Any) -> AsyncGenerator[bytes]:
+        try:
+            with self._provider.translated():
+                async for chunk in chunks:
+                    yield b"data: " + _dumped(chunk) + b"\n\n"
+        finally:
+            await _close(chunks)
+        yield b"data: [DONE]\n\n"
+
     async def complete(self, request: Request) -> Completion:
         answer = await self._ask(request, stream=False)
         return completion_of(answer.model_dump(exclude_none=True), endpoint=self._provider.endpoint)
@@ -72,9 +95,11 @@ class LiteLLMModel:
         """LiteLLM keeps one pool of connections for the whole process; nothing here is ours to close."""
 
     async def _ask(self, request: Request, *, stream: bool) -> Any:
+        return await self._send(request_body(request, self._model, stream=stream, constrained=False))
+
+    async def _send(self, body: Mapping[str, Any]) -> Any:
         module = await asyncio.to_thread(litellm)
         self._provider.check(module)
-        body = request_body(request, self._model, stream=stream, constrained=False)
         with self._provider.translated():
             return await module.acompletion(
                 **body,
@@ -85,6 +110,15 @@ class LiteLLMModel:
                 num_retries=0,
                 max_retries=0,
             )
+
+
+def _dumped(answer: Any) -> bytes:
+    """LiteLLM's object as OpenAI's JSON: what it adds as null is left out."""
+    return json.dumps(answer.model_dump(exclude_none=True), separators=(",", ":")).encode()
+
+
+async def _given(content: bytes) -> AsyncGenerator[bytes]:
+    yield content
 
 
 async def _close(chunks: Any) -> None:

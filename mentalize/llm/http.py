@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import (
     InputError,
@@ -24,6 +24,7 @@ from ..errors import (
 from .events import EventParser
 from .model import Capabilities, Choice, Completion, Delta, Request
 from .probe import CapabilityCache, probe
+from .relay import Exchange
 from .wire import ChunkReader, as_mapping, completion_of, request_body
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ __all__ = ["OpenAICompatibleModel", "error_of", "retry_after"]
 
 _CONNECT_SECONDS = 10.0
 _END_SECONDS = 0.5
+_RELAY_SECONDS = 600.0
+"""The longest silence of an endpoint to which a client's own request was handed on; OpenAI's clients wait as long."""
 _LONGEST_MESSAGE = 500
 _REFUSALS_OF_UNKNOWN_FIELDS = frozenset({400, 422})
 
@@ -76,6 +79,11 @@ class OpenAICompatibleModel:
         return self._name
 
     @property
+    def served_name(self) -> str:
+        """The endpoint's own name of the model."""
+        return self._model
+
+    @property
     def endpoint(self) -> str:
         """The address, without user name and password if it holds any; for messages."""
         scheme, _, rest = self._base_url.partition("://")
@@ -105,6 +113,45 @@ class OpenAICompatibleModel:
                 raise self._broken_off()
             yield reader.last()
             await _read_to_the_end(response)
+
+    async def exchange(self, body: Mapping[str, Any], raw: bytes | None, headers: Mapping[str, str]) -> Exchange:
+        """Send a client's own body, and give the answer as it comes; see `relay`.
+
+        Raises:
+            ModelUnauthorized: the endpoint does not accept our key.
+            ModelError: there is no answer, or it is an error that says nothing in OpenAI's form.
+        """
+        import aiohttp
+
+        patient = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_RELAY_SECONDS)
+        with self._translated():
+            session = await self._session()
+            response = await session.post(
+                f"{self._base_url}/chat/completions",
+                data=raw if raw is not None else _encoded(body),
+                headers={**headers, "Accept-Encoding": "identity"},
+                timeout=patient,
+            )
+            found = {name.lower(): value for name, value in response.headers.items()}
+            if response.status >= 400:
+                try:
+                    content = await response.read()
+                finally:
+                    response.close()
+                if response.status in (401, 403) or not _is_error_body(content):
+                    raise self._refusal_of(response.status, content, found)
+                return Exchange(response.status, found, False, _given(content))
+        return Exchange(response.status, found, "event-stream" in response.content_type, self._relayed(response))
+
+    async def _relayed(self, response: ClientResponse) -> AsyncGenerator[bytes]:
+        try:
+            with self._translated():
+                async for piece in response.content.iter_any():
+                    yield piece
+        finally:
+            if not response.content.at_eof():
+                response.close()
+            response.release()
 
     async def capabilities(self) -> Capabilities:
         return await self._capabilities.get(self.endpoint, self._model, lambda: probe(self))
@@ -143,14 +190,7 @@ class OpenAICompatibleModel:
                 response.release()
 
     async def _post(self, request: Request, *, stream: bool, constrained: bool) -> ClientResponse:
-        body = request_body(request, self._model, stream=stream, constrained=constrained)
-        try:
-            content = json.dumps(body).encode()
-        except (TypeError, ValueError) as error:
-            raise ModelRefused(
-                f"The request cannot be written as JSON: {error}.",
-                hint="Messages and parameters may hold only what JSON knows.",
-            ) from error
+        content = _encoded(request_body(request, self._model, stream=stream, constrained=constrained))
         session = await self._session()
         return await session.post(f"{self._base_url}/chat/completions", data=content)
 
@@ -209,15 +249,15 @@ class OpenAICompatibleModel:
         return cast("object", value)
 
     async def _refusal(self, response: ClientResponse) -> ModelError:
-        content = await response.read()
+        return self._refusal_of(response.status, await response.read(), dict(response.headers))
+
+    def _refusal_of(self, status: int, content: bytes, headers: Mapping[str, str]) -> ModelError:
         try:
             body = json.loads(content)
         except ValueError:
             body = content.decode("utf-8", "replace")
         said = self._said(as_mapping(body).get("error") or body)
-        return error_of(
-            response.status, said, endpoint=self.endpoint, model=self._model, headers=dict(response.headers)
-        )
+        return error_of(status, said, endpoint=self.endpoint, model=self._model, headers=headers)
 
     def _said(self, fault: object) -> str:
         """The endpoint's own message, without our key, of bearable length."""
@@ -300,6 +340,29 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
     except (KeyError, ValueError):
         return None
     return max(0.0, until - (time.time() if now is None else now))
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(body).encode()
+    except (TypeError, ValueError) as error:
+        raise ModelRefused(
+            f"The request cannot be written as JSON: {error}.",
+            hint="Messages and parameters may hold only what JSON knows.",
+        ) from error
+
+
+def _is_error_body(content: bytes) -> bool:
+    """Whether an error is told in OpenAI's form."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(as_mapping(as_mapping(body).get("error")).get("message"), str)
+
+
+async def _given(content: bytes) -> AsyncGenerator[bytes]:
+    yield content
 
 
 def _status_in(fault: object) -> int:

@@ -10,7 +10,18 @@ from ..errors import MalformedAnswer
 from ..types import Usage
 from .model import Alternative, Choice, Completion, Delta, JsonFormat, Request, StructuredMode
 
-__all__ = ["ChunkReader", "as_mapping", "completion_of", "constraint", "first_choice", "request_body"]
+__all__ = [
+    "ChunkReader",
+    "answer_body",
+    "as_mapping",
+    "chunk_body",
+    "completion_of",
+    "constraint",
+    "first_choice",
+    "request_body",
+    "usage_body",
+    "usage_of",
+]
 
 _MOST_ALTERNATIVES = 20
 """What OpenAI and vLLM allow per token."""
@@ -86,7 +97,7 @@ def completion_of(answer: object, *, endpoint: str) -> Completion:
     return Completion(
         text=_text(message.get("content")),
         finish_reason=str(choice.get("finish_reason") or "stop"),
-        usage=_usage(body.get("usage")) or Usage(),
+        usage=usage_of(body.get("usage")) or Usage(),
         logprobs=_logprobs(choice.get("logprobs")),
         message=dict(message),
         model=str(body.get("model") or ""),
@@ -118,7 +129,7 @@ class ChunkReader:
         body = as_mapping(chunk)
         if not body:
             _malformed(self._endpoint, "a chunk that is no JSON object")
-        self._usage = _usage(body.get("usage")) or self._usage
+        self._usage = usage_of(body.get("usage")) or self._usage
         choice = first_choice(body)
         if choice is None:
             return
@@ -130,6 +141,58 @@ class ChunkReader:
     def last(self) -> Delta:
         """The end of the stream."""
         return Delta(finish_reason=self.finish_reason or "stop", usage=self._usage)
+
+
+# --- answers of our own -----------------------------------------------------------------------------------
+
+
+def answer_body(
+    name: str, created: int, model: str, message: Mapping[str, Any], finish_reason: str, usage: Usage | None
+) -> dict[str, Any]:
+    """The body of a whole answer."""
+    return {
+        "id": name,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [{"index": 0, "message": dict(message), "logprobs": None, "finish_reason": finish_reason}],
+        "usage": usage_body(usage),
+    }
+
+
+def chunk_body(
+    name: str,
+    created: int,
+    model: str,
+    delta: Mapping[str, Any] | None,
+    finish_reason: str | None,
+    *,
+    counts: bool = False,
+) -> dict[str, Any]:
+    """One chunk of a stream; without a delta, one that has no choices.
+
+    Args:
+        name: The answer's id, the same in every chunk.
+        created: Seconds since 1970, likewise.
+        model: The model as it was asked for.
+        delta: What is added to the message.
+        finish_reason: Given with the last delta.
+        counts: Whether the usage comes at the end, so that it is null before.
+    """
+    choices = [] if delta is None else [{"index": 0, "delta": dict(delta), "finish_reason": finish_reason}]
+    body = {"id": name, "object": "chat.completion.chunk", "created": created, "model": model, "choices": choices}
+    return body | {"usage": None} if counts else body
+
+
+def usage_body(usage: Usage | None) -> dict[str, Any]:
+    """Token counts: always three integers, and the cached ones."""
+    counted = usage or Usage()
+    return {
+        "prompt_tokens": counted.prompt_tokens,
+        "completion_tokens": counted.completion_tokens,
+        "total_tokens": counted.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": counted.cached_tokens},
+    }
 
 
 def _malformed(endpoint: str, what: str) -> NoReturn:
@@ -152,7 +215,8 @@ def _text(content: object) -> str:
     return "".join(part for part in parts if isinstance(part, str))
 
 
-def _usage(usage: object) -> Usage | None:
+def usage_of(usage: object) -> Usage | None:
+    """Token counts as an endpoint gives them; None where it gives none."""
     fields = as_mapping(usage)
     if not fields:
         return None

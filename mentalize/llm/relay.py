@@ -1,0 +1,357 @@
+"""Relay: an endpoint's answer handed on as it came, for requests that pass through.
+
+Only what would mislead a client is changed: the model's name, where the client knows it by another one; a missing
+`index` of tool-call deltas; fields of a server-sent event that break clients (`id`, `retry`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast, runtime_checkable
+
+from pydantic import ValidationError
+
+from ..errors import InputError, MalformedAnswer, ModelRefused, ModelUnavailable
+from ..types import Message, Usage
+from .events import EventParser
+from .model import Completion, Delta, Model, Request
+from .wire import answer_body, as_mapping, chunk_body, completion_of, first_choice, usage_body, usage_of
+from .wrapper import WrappedModel, closing
+
+__all__ = ["Exchange", "Heard", "Relayed", "Relaying", "relay", "served_name"]
+
+_OPTIONS = "stream_options"
+_REFUSED = frozenset({400, 422})
+_ONE_ANSWER = ("n", "logprobs")
+"""What an answer that is put together from deltas cannot hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its answer, as an endpoint gave it."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    streams: bool
+    """Whether the body is a stream of events."""
+    body: AsyncGenerator[bytes]
+    """Closing it stops the endpoint."""
+
+
+@runtime_checkable
+class Relaying(Protocol):
+    """A model whose endpoint speaks OpenAI's format itself."""
+
+    @property
+    def served_name(self) -> str:
+        """The endpoint's own name of the model."""
+        ...
+
+    async def exchange(self, body: Mapping[str, Any], raw: bytes | None, headers: Mapping[str, str]) -> Exchange:
+        """Send a request body; `raw`, where given, is the same and is sent as it is. Raises ModelError."""
+        ...
+
+
+@dataclass(slots=True)
+class Heard:
+    """What was heard of an answer while it was handed on."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    complete: bool = False
+    """Whether the answer came to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """An answer that is being handed on."""
+
+    status: int
+    headers: Mapping[str, str]
+    streams: bool
+    """Whether `content` is events (`data: …`, blank line), without the last `[DONE]`; else one JSON body."""
+    content: AsyncGenerator[bytes]
+    """Raises ModelError where the endpoint breaks off. Closing it stops the endpoint."""
+    heard: Heard
+
+
+def innermost(model: Model) -> Model:
+    """The model itself, without the wrappers around it."""
+    while isinstance(model, WrappedModel):
+        model = model.model
+    return model
+
+
+def served_name(model: Model) -> str:
+    """The name by which clients ask for this model."""
+    inner = innermost(model)
+    return inner.served_name if isinstance(inner, Relaying) else inner.name
+
+
+async def relay(
+    model: Model, body: Mapping[str, Any], *, raw: bytes | None = None, headers: Mapping[str, str] | None = None
+) -> Relayed:
+    """Ask with a client's own body, and hand the answer on.
+
+    Args:
+        model: Who is asked. Its wrappers (cache, retries, limits) are left out: the client has its own.
+        body: The body of a chat-completions request. Its `model` is put back into the answer.
+        raw: The same as bytes, to be sent as it is if nothing has to be changed.
+        headers: Further headers for the endpoint, such as `traceparent`.
+
+    Raises:
+        ModelError: there is no answer to hand on, or the endpoint does not accept our own key.
+    """
+    inner = innermost(model)
+    if not isinstance(inner, Relaying):
+        return await _put_together(inner, body)
+    known_as = body.get("model")
+    same = known_as == inner.served_name
+    sent = body if same else {**body, "model": inner.served_name}
+    exchange = await inner.exchange(sent, raw if same else None, headers or {})
+    if exchange.status in _REFUSED and body.get("stream") and _OPTIONS in body:
+        refusal = b"".join([piece async for piece in exchange.body])
+        if _OPTIONS.encode() in refusal:
+            without = {key: value for key, value in sent.items() if key != _OPTIONS}
+            exchange = await inner.exchange(without, None, headers or {})
+        else:
+            exchange = Exchange(exchange.status, exchange.headers, False, _given(refusal))
+    heard = Heard()
+    editor = _Editor(None if same or not isinstance(known_as, str) else known_as, heard)
+    if exchange.streams:
+        content = _edited_events(exchange.body, editor)
+    elif body.get("stream") and exchange.status == 200:
+        return _as_stream(await _whole(exchange.body), body, heard)
+    else:
+        content = _edited_whole(exchange.body, editor)
+    return Relayed(exchange.status, exchange.headers, exchange.streams, content, heard)
+
+
+# --- changing what must be changed ------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Editor:
+    """Reads every part of an answer, and changes it only where it must be changed."""
+
+    model: str | None
+    """The name that the client knows; None where the endpoint's is the same."""
+    heard: Heard
+    _calls: dict[int, int] = field(default_factory=dict[int, int])
+    """How many tool calls each choice has begun, for endpoints that do not number them."""
+
+    def event(self, data: str) -> str:
+        """The data of one event."""
+        try:
+            chunk: Any = json.loads(data)
+        except ValueError:
+            return data
+        if not isinstance(chunk, dict):
+            return data
+        chunk = cast("dict[str, Any]", chunk)
+        self._hear(chunk, "delta")
+        numbered = '"tool_calls"' in data and self._number_tool_calls(chunk)
+        renamed = self._rename(chunk)
+        return _dumped(chunk) if numbered or renamed else data
+
+    def whole(self, content: bytes) -> bytes:
+        """A whole body."""
+        try:
+            body: Any = json.loads(content)
+        except ValueError:
+            return content
+        if not isinstance(body, dict):
+            return content
+        body = cast("dict[str, Any]", body)
+        self._hear(body, "message")
+        return _dumped(body).encode() if self._rename(body) else content
+
+    def _hear(self, body: Mapping[str, Any], part: str) -> None:
+        self.heard.usage = usage_of(body.get("usage")) or self.heard.usage
+        choice = first_choice(body)
+        if choice is None:
+            return
+        text = as_mapping(choice.get(part)).get("content")
+        if isinstance(text, str):
+            self.heard.text += text
+        self.heard.finish_reason = choice.get("finish_reason") or self.heard.finish_reason
+
+    def _rename(self, body: dict[str, Any]) -> bool:
+        if self.model is None or "model" not in body:
+            return False
+        body["model"] = self.model
+        return True
+
+    def _number_tool_calls(self, chunk: Mapping[str, Any]) -> bool:
+        """Give tool-call deltas the `index` that clients put them together by; whether one lacked it."""
+        changed = False
+        choices = chunk.get("choices")
+        for choice in cast("list[object]", choices) if isinstance(choices, list) else []:
+            fields = as_mapping(choice)
+            calls = as_mapping(fields.get("delta")).get("tool_calls")
+            for call in cast("list[object]", calls) if isinstance(calls, list) else []:
+                if isinstance(call, dict) and not isinstance(cast("dict[str, Any]", call).get("index"), int):
+                    self._number(int(fields.get("index") or 0), cast("dict[str, Any]", call))
+                    changed = True
+        return changed
+
+    def _number(self, choice: int, call: dict[str, Any]) -> None:
+        """A delta with an id begins the next call; one without goes on with the last."""
+        begun = self._calls.get(choice, 0) + (1 if call.get("id") or not self._calls.get(choice) else 0)
+        self._calls[choice] = begun
+        call["index"] = begun - 1
+
+
+async def _edited_events(body: AsyncGenerator[bytes], editor: _Editor) -> AsyncGenerator[bytes]:
+    parser = EventParser()
+    async with aclosing(body) as pieces:
+        async for piece in pieces:
+            events = list(parser.feed(piece))
+            if content := b"".join(_event(editor.event(data)) for data in events if data != "[DONE]"):
+                yield content
+            if "[DONE]" in events:
+                editor.heard.complete = True
+                await _rest_of(pieces)
+                return
+    for data in parser.finish():
+        if data != "[DONE]":
+            yield _event(editor.event(data))
+    if editor.heard.finish_reason is None:
+        raise ModelUnavailable("The endpoint broke off in the middle of its answer.", hint="Try again.")
+    editor.heard.complete = True
+
+
+async def _rest_of(pieces: AsyncIterator[bytes]) -> None:
+    """Take what follows the end, normally nothing, so that the connection can be used again."""
+    async for _ in pieces:
+        return
+
+
+async def _edited_whole(body: AsyncGenerator[bytes], editor: _Editor) -> AsyncGenerator[bytes]:
+    content = editor.whole(await _whole(body))
+    editor.heard.complete = True
+    yield content
+
+
+async def _whole(body: AsyncGenerator[bytes]) -> bytes:
+    async with aclosing(body) as pieces:
+        return b"".join([piece async for piece in pieces])
+
+
+async def _given(content: bytes) -> AsyncGenerator[bytes]:
+    yield content
+
+
+def _event(data: str) -> bytes:
+    lines = data.replace("\n", "\ndata: ") if "\n" in data else data
+    return b"data: " + lines.encode("utf-8", "replace") + b"\n\n"
+
+
+def _dumped(body: Mapping[str, Any]) -> str:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(body, separators=(",", ":")) if _has_surrogates(text) else text
+
+
+def _has_surrogates(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+# --- models without an endpoint of their own --------------------------------------------------------------
+
+
+async def _put_together(model: Model, body: Mapping[str, Any]) -> Relayed:
+    """The answer of a model that is no endpoint, in OpenAI's form."""
+    if body.get("n") not in (None, 1) or body.get("logprobs"):
+        raise ModelRefused(
+            f"{model.name} gives one answer, without log-probabilities.",
+            hint=f"Leave out {' and '.join(_ONE_ANSWER)}, or name an endpoint that has them.",
+        )
+    request, heard = _request(body), Heard()
+    if not body.get("stream"):
+        completion = await model.complete(request)
+        heard.text, heard.finish_reason, heard.usage = completion.text, completion.finish_reason, completion.usage
+        content = _dumped(_body_of(completion, str(body.get("model")))).encode()
+        return Relayed(200, {}, False, _finished(content, heard), heard)
+    deltas = model.stream(request)
+    first = await anext(deltas, Delta(finish_reason="stop"))
+    return Relayed(200, {}, True, _chunks(first, deltas, body, heard), heard)
+
+
+async def _finished(content: bytes, heard: Heard) -> AsyncGenerator[bytes]:
+    heard.complete = True
+    yield content
+
+
+def _request(body: Mapping[str, Any]) -> Request:
+    try:
+        messages = tuple(Message.model_validate(message) for message in body.get("messages") or ())
+    except (ValidationError, TypeError) as error:
+        raise InputError(
+            "`messages` is no list of messages in OpenAI's form.", hint="Give each a role and content."
+        ) from error
+    rest = {key: value for key, value in body.items() if key not in ("messages", "model", "stream", _OPTIONS)}
+    return Request(messages=messages, purpose="write", parameters=rest)
+
+
+def _body_of(completion: Completion, model: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": completion.text, **completion.message}
+    return answer_body(_new_id(), int(time.time()), model, message, completion.finish_reason, completion.usage)
+
+
+async def _chunks(
+    first: Delta, deltas: AsyncIterator[Delta], body: Mapping[str, Any], heard: Heard
+) -> AsyncGenerator[bytes]:
+    counts = bool(as_mapping(body.get(_OPTIONS)).get("include_usage"))
+    name, created, model = _new_id(), int(time.time()), str(body.get("model"))
+
+    def chunk(delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
+        return _event(_dumped(chunk_body(name, created, model, delta, finish_reason, counts=counts)))
+
+    begun = False
+    async with closing(deltas):
+        async for delta in _preceded_by(first, deltas):
+            heard.text += delta.text
+            heard.finish_reason = delta.finish_reason or heard.finish_reason
+            heard.usage = delta.usage or heard.usage
+            if delta.text or delta.raw:
+                given = {key: value for key, value in (delta.raw or {"content": delta.text}).items() if key != "role"}
+                yield chunk(given if begun else {"role": "assistant", **given})
+                begun = True
+    yield chunk({} if begun else {"role": "assistant", "content": ""}, heard.finish_reason or "stop")
+    if counts:
+        yield _event(_dumped(chunk_body(name, created, model, None, None) | {"usage": usage_body(heard.usage)}))
+    heard.complete = True
+
+
+async def _preceded_by(first: Delta, others: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
+    yield first
+    async for delta in others:
+        yield delta
+
+
+def _as_stream(content: bytes, body: Mapping[str, Any], heard: Heard) -> Relayed:
+    """A whole answer to a request for a stream, as a stream."""
+    try:
+        completion = completion_of(json.loads(content), endpoint="The endpoint")
+    except ValueError as error:
+        raise MalformedAnswer(
+            "The endpoint sent something that is not JSON.", hint="Check that its base URL ends in /v1."
+        ) from error
+    last = Delta(finish_reason=completion.finish_reason, usage=completion.usage)
+    first = Delta(text=completion.text, raw=completion.message)
+    return Relayed(200, {}, True, _chunks(first, _only(last), body, heard), heard)
+
+
+async def _only(delta: Delta) -> AsyncGenerator[Delta]:
+    yield delta
+
+
+def _new_id() -> str:
+    return f"chatcmpl-{uuid.uuid4().hex}"
