@@ -59,6 +59,14 @@ def memory(context: typer.Context) -> None:
     typer.main.get_group(memory_app).main(args=context.args, prog_name="mentalize memory", obj=context.obj)
 
 
+@app.command(context_settings=_FORWARDED)
+def keys(context: typer.Context) -> None:
+    """Decide who may ask the endpoint, for which tenant, and how much: create, list, revoke."""
+    from .keys import app as keys_app
+
+    typer.main.get_group(keys_app).main(args=context.args, prog_name="mentalize keys", obj=context.obj)
+
+
 def _print_version(value: bool) -> None:
     if value:
         from importlib.metadata import PackageNotFoundError, version

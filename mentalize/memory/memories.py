@@ -27,10 +27,12 @@ from .fading import fade
 from .importance import importance_of
 from .index import IndexReport, VectorIndex
 from .indexing import Indexing, Progress
+from .keys import Keys
 from .portable import Restored, lines_of, memories_of, take_over
 from .recall import Recall
 from .repetition import REPEATED, STATED
 from .retention import Curve
+from .retraction import is_retracted
 from .statistics import Statistics, statistics
 from .store import Deletion, Filter, MemoryStore
 from .threads import Threads
@@ -249,6 +251,33 @@ class Memories:
         self._indexing.begin()
         return kept
 
+    async def retract(
+        self,
+        who: Identity,
+        successors: Mapping[str, str | None],
+        *,
+        at: datetime,
+        new: Sequence[Memory] = (),
+        since: int | None = None,
+    ) -> tuple[str, ...]:
+        """Keep `new`, and take back turns with what rests on nothing else; ids of the latter.
+
+        What is taken back is no longer recalled or drawn on. It stays as history, and is forgotten with the rest.
+
+        Args:
+            who: Whose turns.
+            successors: Ids of the turns that are taken back, each with that of the turn in its place; None for none.
+            at: When the person took them back.
+            new: What to keep, as for `add`, but what is known already is not looked for.
+            since: As for `add`.
+
+        Raises:
+            Forgotten, InputError: as for `add`; then nothing is taken back either.
+        """
+        gone = await self._change(self._store.retract, who, dict(successors), at=at, new=tuple(new), since=since)
+        self._indexing.begin()
+        return gone
+
     async def strengthen(self, who: Identity, ids: Sequence[str], *, turn: str, at: datetime | None = None) -> None:
         """A reply used these: S + 1, and the curve begins anew. Once per turn."""
         await self._change(self._store.strengthen, who, tuple(ids), turn=turn, at=at or self._clock())
@@ -324,7 +353,10 @@ class Memories:
         return await self._run(self._store.find, who, which or Filter(), limit=limit, newest_first=newest_first)
 
     async def unconsidered(self, who: Identity, *, limit: int) -> tuple[Memory, ...]:
-        """Turns that social memory has not drawn on yet (`details["considered"]` is false), oldest first."""
+        """Turns that social memory has not drawn on yet (`details["considered"]` is false), oldest first.
+
+        What was taken back is left out.
+        """
         return await self._run(self._store.unconsidered, who, limit=limit)
 
     async def around(self, who: Identity, ids: Sequence[str], *, span: int = 1) -> Mapping[str, tuple[Memory, ...]]:
@@ -490,6 +522,11 @@ class Memories:
         """The trace of a turn as JSON, while it is kept."""
         return await self._run(self._store.trace, who, turn_id)
 
+    @property
+    def keys(self) -> Keys:
+        """Who may ask the endpoint."""
+        return Keys(self._store, self._readers, self._writers)
+
     # --- in a worker thread -------------------------------------------------------------------------------
 
     async def _run(self, call: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
@@ -551,7 +588,7 @@ class Memories:
     async def _latest(self, who: Identity, memory_id: str) -> Memory:
         """The memory of that id, or what has taken its place by now."""
         memory, seen = await self._one(who, memory_id), {memory_id}
-        while memory.superseded_by and memory.superseded_by not in seen:
+        while memory.superseded_by and memory.superseded_by not in seen and not is_retracted(memory):
             seen.add(memory.superseded_by)
             memory = await self._one(who, memory.superseded_by)
         return memory

@@ -12,6 +12,7 @@ from .claims import Claims
 from .database import Database
 from .deletion import Eraser
 from .fulltext import FullText, PostgresFullText, SqliteFullText
+from .keyring import Keyring
 from .outbox import Outbox
 from .reader import Reader
 from .tables import memories
@@ -31,6 +32,7 @@ class Parts:
     claims: Claims
     traces: Traces
     eraser: Eraser
+    keys: Keyring
 
     @classmethod
     def of(cls, url: str, clock: Callable[[], datetime], *, small_file: int) -> Parts:
@@ -45,6 +47,7 @@ class Parts:
             claims=Claims(database, clock),
             traces=Traces(database, clock),
             eraser=Eraser(database, fulltext, clock, small_file=small_file),
+            keys=Keyring(database, clock),
         )
 
     def open(self) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .keyring import Keyring
     from .parts import Parts
 
 
@@ -179,6 +180,33 @@ class MemoryStore:
         """
         return self._parts.writer.supersede(who, old, new, since=since)
 
+    def retract(
+        self,
+        who: Identity,
+        successors: Mapping[str, str | None],
+        *,
+        at: datetime,
+        new: Sequence[Memory] = (),
+        since: int | None = None,
+    ) -> tuple[str, ...]:
+        """Write `new` as `add` does, and take back turns and what rests on nothing else, in one transaction.
+
+        They stay as history. Of facts that had ended others, those hold again; summaries and portraits that have other
+        sources too stay, and are marked as outdated. Safety notes stay, and what the person pinned, refuted or
+        confirmed. Done twice, it reaches what was made from these turns in between.
+
+        Args:
+            who: Whose turns.
+            successors: Ids of the turns that are taken back, each with that of the turn in its place; None for none.
+            at: When the person took them back.
+            new: What to write.
+            since: As for `add`.
+
+        Returns:
+            Ids of what went with the turns.
+        """
+        return self._parts.writer.retract(who, successors, at, new, since=since)
+
     def learn(self, who: Identity, memories: Sequence[Memory], *, since: int | None = None) -> tuple[Memory, ...]:
         """`add`, but a fact or preference that says what is known, or what another of them says, strengthens that.
 
@@ -212,11 +240,17 @@ class MemoryStore:
         return self._parts.reader.find(who, which, limit=limit, newest_first=newest_first)
 
     def unconsidered(self, who: Identity, *, limit: int) -> tuple[Memory, ...]:
-        """Turns that social memory has not drawn on yet (`details["considered"]` is false), oldest first."""
+        """Turns that social memory has not drawn on yet (`details["considered"]` is false), oldest first.
+
+        What was taken back is left out.
+        """
         return self._parts.reader.unconsidered(who, limit=limit)
 
     def around(self, who: Identity, ids: Sequence[str], *, span: int) -> Mapping[str, tuple[Memory, ...]]:
-        """For each turn, up to `span` turns said before and after it in the same session, in order, without itself."""
+        """For each turn, up to `span` turns said before and after it in the same session, in order, without itself.
+
+        What was taken back is not among them.
+        """
         return self._parts.reader.around(who, ids, span=span)
 
     def matching(
@@ -317,7 +351,7 @@ class MemoryStore:
 
         A summary or portrait that has other sources too goes as well: it holds what it was made from. So does every
         trace that was written after the oldest of them: prompts repeat what was said earlier. What one of them had
-        superseded is current again, unless it was refuted.
+        superseded is current again, unless it was refuted or taken back.
         """
         return self._parts.eraser.forget(who, ids)
 
@@ -331,6 +365,13 @@ class MemoryStore:
     def forgotten(self, who: Identity, ids: Sequence[str]) -> frozenset[str]:
         """Which of these were deleted."""
         return self._parts.reader.forgotten(who, ids)
+
+    # --- keys of the endpoint -----------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> Keyring:
+        """Who may ask the endpoint."""
+        return self._parts.keys
 
     # --- care ---------------------------------------------------------------------------------------------
 

@@ -249,3 +249,22 @@ traces = Table(
     Column("body", LargeBinary, nullable=False),
 )
 Index("traces_by_end", traces.c.until)
+
+keys = Table(
+    "keys",
+    metadata,
+    # The public part of the key.
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    # SHA-256 of the whole key.
+    Column("digest", LargeBinary, nullable=False),
+    Column("trusted", Boolean, nullable=False),
+    Column("operator", Boolean, nullable=False),
+    Column("user", Text),
+    Column("user_sources", Plain, nullable=False),
+    Column("limits", Plain, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+)
+"""Keys of the endpoint. They belong to tenants, and to no person."""
