@@ -19,6 +19,7 @@ from .agents.language import language_of
 from .agents.quotes import quoted
 from .errors import EmbedderError, InputError, MentalizeError, ModelError, ModelNotFound, ModelRefused, StoreError
 from .graphs.events import StageFinished, StageStarted, TextDelta, TextHeld, TurnStarted
+from .graphs.turnstile import Turnstile
 from .llm.examination import RoleReport, examine
 from .llm.model import Model
 from .llm.resolve import resolve
@@ -26,7 +27,7 @@ from .memory.zones import check_zone
 from .norms.charter import load_charter
 from .norms.forms import fill_forms
 from .norms.pack import applicable, load_norms
-from .open_turn import Event, Finished, OpenTurn, Reply
+from .open_turn import SATURATED, Event, Finished, OpenTurn, Reply
 from .portal import SyncMind
 from .prompts.library import Library
 from .safety.referral import help_lines, load_referrals
@@ -57,9 +58,6 @@ if TYPE_CHECKING:
 Messages = str | Sequence[Mapping[str, Any] | Message]
 RoleName = Literal["reason", "judge", "write"]
 ROLES: tuple[RoleName, ...] = ("reason", "judge", "write")
-
-SATURATED = "too much else goes on"
-"""The route of a turn that got less thought than it was to have."""
 
 RECORD_SECONDS = 5.0
 """What writing down a turn may take before the reply goes out without it."""
@@ -108,6 +106,7 @@ class Mind:
         self._store = store
         self._clock = clock
         self._writing: set[asyncio.Task[None]] = set()
+        self._turnstile = Turnstile()
         self._models: dict[RoleName, Model] = {role: self._bind(role) for role in ROLES}
         self._charter = load_charter(self.settings.charter)
         self._norms = load_norms(*self.settings.norm_packs)
@@ -137,7 +136,7 @@ class Mind:
             InputError: the messages, the effort, the memory mode or the time zone of `who` cannot be used.
             ModelError: the model that writes gave no reply.
         """
-        turn = await self.begin(messages, who, effort, memory, mode=StreamMode.GATED, **parameters)
+        turn = await self.begin(messages, who, effort, memory, mode=StreamMode.GATED, parameters=parameters)
         return await turn.reply()
 
     async def stream(
@@ -158,7 +157,7 @@ class Mind:
         What passes through leaves as it comes, unless the mode is `gated`.
         Closing the iterator stops every call in flight, and then nothing is remembered. Raises what `reply` raises.
         """
-        turn = await self.begin(messages, who, effort, memory, mode=mode, **parameters)
+        turn = await self.begin(messages, who, effort, memory, mode=mode, parameters=parameters)
         async with aclosing(turn.stream()) as events:
             async for event in events:
                 yield event
@@ -172,7 +171,7 @@ class Mind:
         *,
         mode: StreamMode | str = StreamMode.SENTENCE,
         at_most: Effort | None = None,
-        **parameters: Any,
+        parameters: Mapping[str, Any] | None = None,
     ) -> OpenTurn:
         """Check the messages and decide how the turn will go. `reply` and `stream` do this, and then go.
 
@@ -181,7 +180,7 @@ class Mind:
             who: Likewise.
             effort: Likewise.
             memory: Likewise.
-            parameters: Likewise.
+            parameters: Further fields of the OpenAI request, for the call that writes.
             mode: When text leaves, if it is streamed.
             at_most: An effort that the turn is not to exceed, whatever was asked for, because too much else goes on.
                 Signs of danger raise it to `minimal`, so that the reply is checked.
@@ -190,7 +189,7 @@ class Mind:
             InputError: as for `reply`, or there is no such mode.
         """
         with self._busy():
-            context = await self._begin(messages, who, effort, memory, parameters, mode, at_most)
+            context = await self._begin(messages, who, effort, memory, parameters or {}, mode, at_most)
         return OpenTurn(context, self._models["write"], self._busy, self._conclude)
 
     @property
@@ -201,22 +200,28 @@ class Mind:
         return tuple(dict.fromkeys(served_name(self._models[role]) for role in ("write", "reason", "judge")))
 
     async def relay(
-        self, body: Mapping[str, Any], *, raw: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        body: Mapping[str, Any],
+        *,
+        to: str | None = None,
+        raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Relayed:
-        """Hand a request on to the model that it names, one of `upstreams`: no thought, no memory, no trace.
+        """Hand a request on to one of `upstreams`: no thought, no memory, no trace.
 
         Args:
-            body: The body of an OpenAI request.
-            raw: The same as bytes, which are sent as they are.
+            body: The body of an OpenAI request. Its `model` is put back into the answer.
+            to: Which of them; the one that the body's `model` names, if not given.
+            raw: The body as bytes, which are sent as they are.
             headers: Further headers for the endpoint.
 
         Raises:
-            ModelNotFound: the body names none of them.
+            ModelNotFound: there is none of that name.
             ModelError: there is no answer to hand on.
         """
         from .llm.relay import relay, served_name
 
-        name = body.get("model")
+        name = to or body.get("model")
         for role in ("write", "reason", "judge"):
             if name in (served_name(self._models[role]), self._models[role].name):
                 with self._busy():
@@ -275,6 +280,25 @@ class Mind:
         except (EmbedderError, StoreError) as error:
             problems = (*problems, str(error))
         return problems
+
+    async def open(self) -> None:
+        """Load what the first turn would load otherwise, and open memory. Nothing needs it; servers do.
+
+        Raises:
+            StoreError: memory cannot be opened.
+            EmbedderError: the setting `memory.embedder` names none.
+        """
+        if not self._only_recalls and self.settings.memory.mode is not MemoryMode.OFF:
+            await self.memory.open()
+        await asyncio.to_thread(self._load)
+
+    def _load(self) -> None:
+        from .graphs.turn import graph
+
+        for effort in _BY_COST:
+            graph(effort, choosing=self._choosing)
+        signs_in(intake("Hello.", at=self._clock()), self._referrals)
+        _ = self._prompts
 
     async def close(self) -> None:
         """Leave off background work; release connections, threads and memory. A store that was given stays open."""
@@ -445,7 +469,7 @@ class Mind:
         memory = context.memory
         if memory is None or memory.writes is None:
             return trace
-        writing = asyncio.create_task(memory.record(context.turn, trace), name="mentalize-record")
+        writing = asyncio.create_task(self._record(memory, context.turn, trace), name="mentalize-record")
         self._writing.add(writing)
         writing.add_done_callback(lambda task: self._written(task, memory.who))
         await asyncio.wait({writing}, timeout=RECORD_SECONDS)
@@ -454,6 +478,11 @@ class Mind:
         if writing.cancelled() or (error := writing.exception()) is None:
             return trace
         return replace(trace, failures=(*trace.failures, f"remember: {_said(error)}"))
+
+    async def _record(self, memory: TurnMemory, turn: Turn, trace: Trace) -> None:
+        """Write a turn down, one after the other of a person, so that a retry finds what it repeats."""
+        async with self._turnstile.alone((memory.who.tenant, memory.who.user)):
+            await memory.record(turn, trace)
 
     def _written(self, task: asyncio.Task[None], who: Identity) -> None:
         self._writing.discard(task)
@@ -621,6 +650,7 @@ def _memory_mode(name: MemoryMode | str) -> MemoryMode:
 
 
 __all__ = [
+    "SATURATED",
     "Event",
     "Finished",
     "Mind",

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .llm.relay import Relayed
 
 
+SATURATED = "too much else goes on"
+"""The route of a turn that gets less thought than it was to have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What goes back to the person, and how it came about."""
@@ -88,6 +92,11 @@ class OpenTurn:
     def passes_through(self) -> bool:
         """Whether only the model's own answer, unchanged, can be right."""
         return self.effort is Effort.NONE
+
+    @property
+    def route_is_lesser(self) -> bool:
+        """Whether it gets less thought than it was to have, because too much else goes on."""
+        return self.route == SATURATED
 
     async def reply(self) -> Reply:
         """Answer in one piece. Raises ModelError."""

@@ -38,9 +38,20 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 from .errors import SettingsError
 from .memory.retention import Curve
 from .memory.zones import is_zone
-from .types import Effort, MemoryKind, MemoryMode
+from .types import Effort, MemoryKind, MemoryMode, StreamMode
 
-__all__ = ["Binding", "ContractLimits", "Contracts", "Fading", "MemorySettings", "RoleBinding", "Roles", "Settings"]
+__all__ = [
+    "Binding",
+    "ContractLimits",
+    "Contracts",
+    "Fading",
+    "KeyLimits",
+    "MemorySettings",
+    "RoleBinding",
+    "Roles",
+    "ServerSettings",
+    "Settings",
+]
 
 PREFIX = "MENTALIZE_"
 CONFIG_VARIABLE = "MENTALIZE_CONFIG"
@@ -227,6 +238,54 @@ class MemorySettings(_Table):
         return Curve(mode=self.curve, tau=self.fading.by_kind(), archive_below=self.archive_below)
 
 
+class KeyLimits(_Table):
+    """What each key may do that has no limits of its own, and who calls without one."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1, description="Requests per minute; None: no limit.")
+    tokens_per_minute: int | None = Field(
+        default=None, ge=1, description="Tokens per minute of all calls to models together; None: no limit."
+    )
+    concurrent_turns: int = Field(default=256, ge=1, description="Requests in work at the same time.")
+    body_bytes: int = Field(default=20 * 2**20, ge=1_024, description="Bytes of one request's body.")
+
+
+class ServerSettings(_Table):
+    """The OpenAI-compatible endpoint."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(default=8377, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(
+        default=1, ge=1, le=256, description="Processes; more than one wants PostgreSQL and a Chroma server."
+    )
+    tenant: str = Field(
+        default="default", min_length=1, description="Tenant of callers without a key, who exist on loopback only."
+    )
+    stream: StreamMode = Field(
+        default=StreamMode.SENTENCE, description="When streamed text leaves: sentence, gated or live."
+    )
+    stages: bool = Field(default=False, description="Whether stages stream as reasoning_content unless told otherwise.")
+    ping_seconds: Annotated[float, Field(ge=0, le=3_600)] = Field(
+        default=0, description="Silence of a stream after which a comment keeps it alive; 0 for never."
+    )
+    turns: int = Field(
+        default=64, ge=1, description="Turns with thought at a time; beyond, effort falls, and then requests are refused."
+    )
+    limits: KeyLimits = Field(default=KeyLimits(), description="Limits of keys that have none of their own.")
+    limits_url: str = Field(
+        default="memory://",
+        pattern=r"^(memory|redis(\+\w+)?|rediss)://",
+        repr=False,
+        description="Where requests and tokens are counted: memory:// (each process for itself), or redis://….",
+    )
+    arrival_seconds: Seconds = Field(default=30, description="Time in which a request has to arrive.")
+    shutdown_seconds: Seconds = Field(default=30, description="Time that turns have to end when the server stops.")
+    docs: bool = Field(default=True, description="Whether /docs and /openapi.json are served.")
+    origins: tuple[str, ...] = Field(default=(), description="Origins of web pages that may call (CORS).")
+    traces: Address | None = Field(
+        default=None, description="OpenTelemetry collector (OTLP over gRPC), such as http://127.0.0.1:4317."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """A role's model and how to reach it."""
@@ -305,6 +364,7 @@ class Settings(BaseSettings):
     )
 
     memory: MemorySettings = Field(default=MemorySettings(), description="What is kept, where, and how it fades.")
+    server: ServerSettings = Field(default=ServerSettings(), description="The OpenAI-compatible endpoint.")
 
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         default="warning", description="Least severe level that is logged."

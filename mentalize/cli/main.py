@@ -19,6 +19,7 @@ from .doctor import doctor
 from .graph import graph, schema
 from .options import Debug, Invocation
 from .plain import one_line
+from .serve import serve
 
 app = typer.Typer(
     name="mentalize",
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(chat)
+app.command()(serve)
 app.command()(doctor)
 app.command()(graph)
 app.command()(schema)

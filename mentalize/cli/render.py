@@ -192,7 +192,12 @@ def _add_plan(tree: Tree, plan: Plan | None) -> None:
         _field("act", f"{one_line(plan.act)}, tone {one_line(plan.tone) or 'unset'}, formality {plan.formality} of 5")
     )
     _add_given(branch, "understanding", plan.understanding)
-    for name, items in (("lean on", plan.anchors), ("must", plan.must), ("must not", plan.must_not)):
+    for name, items in (
+        ("lean on", plan.anchors),
+        ("must", plan.must),
+        ("must not", plan.must_not),
+        ("may help", plan.hints),
+    ):
         for item in items:
             branch.add(_field(name, _short(item)))
     branch.add(_field("ask", _short(plan.ask) or "nothing"))

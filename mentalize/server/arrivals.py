@@ -1,0 +1,131 @@
+"""Arrivals: a request's body, read within bounds, and the client's leaving, noticed at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+
+from .faults import Fault
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+
+DISCARDED = 64 * 2**20
+"""Bytes beyond a limit that are read and thrown away: a client that is cut off while it sends never reads why."""
+
+DEEPEST = 100
+"""How deep JSON may be nested: tools' schemas stay far below, and what is deeper only wears a parser out."""
+
+
+class ClientGone(Exception):
+    """The client went away."""
+
+
+async def body_of(receive: Receive, *, most: int, seconds: float) -> bytes:
+    """The body of a request.
+
+    Raises:
+        Fault: it is longer than `most` bytes (413), or was not here after `seconds` (408).
+        ClientGone: the client went away before it had sent all of it.
+    """
+    content, length = bytearray(), 0
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                piece: bytes = message.get("body", b"")
+                length += len(piece)
+                if length <= most:
+                    content += piece
+                elif length > most + DISCARDED:
+                    raise _too_long(most)
+                if not message.get("more_body", False):
+                    break
+    except TimeoutError as late:
+        raise Fault(
+            408, f"The request was not here after {seconds:g} s.", "request_timeout", headers={"connection": "close"}
+        ) from late
+    if length > most:
+        raise _too_long(most)
+    return bytes(content)
+
+
+def json_of(content: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON object of a body.
+
+    Raises:
+        Fault: it is none, is nested too deep, or is declared as something else (415).
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise Fault(415, "Send the body as JSON, with `Content-Type: application/json`.", "unsupported_media_type")
+    try:
+        body: Any = json.loads(content)
+    except UnicodeDecodeError as error:
+        raise Fault(400, "The body is not valid UTF-8.", "invalid_json") from error
+    except ValueError as error:
+        raise Fault(400, f"The body is not valid JSON: {error}.", "invalid_json") from error
+    except RecursionError as error:
+        raise _too_deep() from error
+    if not isinstance(body, dict):
+        raise Fault(400, "The body must be a JSON object.", "invalid_json")
+    fields = cast("dict[str, Any]", body)
+    _check_depth(fields)
+    return fields
+
+
+@asynccontextmanager
+async def unless_gone(receive: Receive) -> AsyncGenerator[None]:
+    """Inside, everything is cancelled as soon as the client goes away; then `ClientGone` is raised.
+
+    The body must have been read.
+    """
+    work = asyncio.current_task()
+    assert work is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        work.cancel()
+
+    watcher = asyncio.create_task(watch(), name="mentalize-watch")
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone and work.uncancel() <= 0:
+            raise ClientGone from None
+        raise
+    finally:
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+
+
+def _check_depth(body: object) -> None:
+    level: list[object] = [body]
+    for _ in range(DEEPEST):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += cast("dict[str, object]", value).values()
+            elif isinstance(value, list):
+                inner += cast("list[object]", value)
+        if not inner:
+            return
+        level = inner
+    raise _too_deep()
+
+
+def _too_deep() -> Fault:
+    return Fault(400, f"The body is nested more than {DEEPEST} levels deep.", "invalid_json")
+
+
+def _too_long(most: int) -> Fault:
+    return Fault(413, f"The body is longer than {most:,} bytes.", "request_too_large", headers={"connection": "close"})

@@ -1,0 +1,301 @@
+"""Chat: `POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from ..errors import MentalizeError
+from ..open_turn import Finished, OpenTurn, Reply, StageFinished, TextDelta, TextHeld
+from ..types import CallRecord, Effort, MemoryMode, StreamMode, Trace
+from .arrivals import Receive, body_of, json_of, unless_gone
+from .asked import Asked, asked_in
+from .callers import Caller
+from .chunks import Chunks, whole
+from .event_stream import EventStream, Send, send_whole
+from .faults import Fault, fault_of
+from .limits import Limited
+from .persons import Person, person_of
+
+if TYPE_CHECKING:
+    from .service import Service
+
+_log: Any = structlog.wrap_logger(logging.getLogger("mentalize.server"))
+
+_HANDED_ON = ("traceparent", "tracestate")
+"""Headers of a request that a model's endpoint gets, too."""
+
+_HANDED_BACK = ("retry-after", "retry-after-ms", "x-should-retry", "openai-")
+"""Headers of an endpoint's answer that clients act on, by name or beginning; and those on its rate limits (D-25)."""
+
+_COSTLY = (Effort.LOW, Effort.MEDIUM, Effort.HIGH)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Exchange:
+    """One request and what is known of its answer."""
+
+    asked: Asked
+    caller: Caller
+    headers: Mapping[str, str]
+    send: Send
+    began: float
+    """In monotonic seconds."""
+    told: dict[str, str] = field(default_factory=dict[str, str])
+    """Headers of the answer that say what was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """Answers chat-completions requests. An ASGI application; what it raises, those around it tell the client."""
+
+    service: Service
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        service, began = self.service, time.monotonic()
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        caller = await service.callers.of(headers)
+        scope["state"]["openly"] = caller.operator
+        try:
+            await service.limiter.admit(caller)
+            with service.limiter.at_work(caller):
+                seconds = service.settings.arrival_seconds
+                raw = await body_of(receive, most=caller.limits.body_bytes, seconds=seconds)
+                asked = asked_in(json_of(raw, headers), raw, headers)
+                exchange = _Exchange(asked=asked, caller=caller, headers=headers, send=send, began=began)
+                async with unless_gone(receive):
+                    await self._answer(exchange)
+        except Limited as limited:
+            service.metrics.limited(limited.kind)
+            raise
+
+    async def _answer(self, exchange: _Exchange) -> None:
+        asked = exchange.asked
+        if asked.effort is None:
+            await self._pass_through(exchange, to=None)
+        elif asked.side_task:
+            exchange.told["x-mentalize-route"] = "a side task of the app"
+            await self._pass_through(exchange, to=self.service.mind.upstreams[0])
+        else:
+            await self._think(exchange)
+
+    # --- the model itself ---------------------------------------------------------------------------------
+
+    async def _pass_through(self, exchange: _Exchange, *, to: str | None) -> None:
+        asked, service = exchange.asked, self.service
+        if to is None and asked.model not in service.models:
+            names = ", ".join(service.models)
+            raise Fault(404, f"There is no model {asked.model!r} here. There are: {names}.", "model_not_found", "model")
+        exchange.told |= {"x-mentalize-effort": "none", "x-mentalize-memory": "off"}
+        relayed = await service.mind.relay(asked.body, to=to, raw=asked.raw, headers=_handed_on(exchange.headers))
+        try:
+            await self._hand_back(exchange, relayed.status, relayed.headers, relayed.streams, relayed.content)
+        finally:
+            await relayed.content.aclose()
+        usage = relayed.heard.usage
+        service.metrics.relayed(usage)
+        await service.limiter.charge(exchange.caller, usage.total_tokens if usage else 0)
+
+    async def _hand_back(
+        self, exchange: _Exchange, status: int, headers: Mapping[str, str], streams: bool, content: Any
+    ) -> None:
+        """Send an endpoint's answer on as it comes."""
+        told = _handed_back(headers) | exchange.told | {"x-mentalize-stream": "pass-through"}
+        if not streams:
+            del told["x-mentalize-stream"]
+            body = b"".join([piece async for piece in content])
+            await send_whole(exchange.send, status, told, body)
+            return
+        stream = EventStream(exchange.send, lambda: told, ping_seconds=self.service.settings.ping_seconds)
+        async with stream.kept_alive():
+            try:
+                async for piece in content:
+                    await stream.write(piece)
+            except MentalizeError as error:
+                if not stream.begun:
+                    raise
+                await self._fail(exchange, stream, error)
+                return
+        await self._end(exchange, stream)
+
+    # --- a turn with thought ------------------------------------------------------------------------------
+
+    async def _think(self, exchange: _Exchange) -> None:
+        service, asked = self.service, exchange.asked
+        person = person_of(exchange.caller, exchange.headers, asked.body, asked.wishes)
+        try:
+            at_most = service.capacity.at_most
+        except Fault:
+            service.metrics.degraded("refused")
+            raise
+        with service.capacity.turn(), service.metrics.in_flight():
+            turn = await service.mind.begin(
+                asked.messages,
+                person.who,
+                asked.effort,
+                asked.wishes.memory,
+                mode=asked.wishes.stream or service.settings.stream,
+                at_most=at_most,
+                parameters=asked.parameters,
+            )
+            exchange.told |= _told_of(turn, person)
+            if at_most is not None and turn.route_is_lesser:
+                exchange.told["x-mentalize-degraded"] = "saturated"
+                service.metrics.degraded("pass-through" if turn.passes_through else "minimal")
+            try:
+                await self._go(exchange, turn, person)
+            except (MentalizeError, Fault) as error:
+                # What was spent on this turn would be spent again by a client that tries again by itself (D-23).
+                raise _final(fault_of(error, openly=exchange.caller.operator), turn.effort) from error
+
+    async def _go(self, exchange: _Exchange, turn: OpenTurn, person: Person) -> None:
+        if turn.passes_through:
+            await self._overhear(exchange, turn, person)
+        elif exchange.asked.streams:
+            await self._stream(exchange, turn, person)
+        else:
+            reply = await turn.reply()
+            exchange.told |= _told_of_cost(reply.trace)
+            stages = self._wants_stages(exchange.asked)
+            content = whole(reply, model=exchange.asked.model, thoughts=_thoughts(reply.trace) if stages else "")
+            await send_whole(exchange.send, 200, exchange.told, content)
+            await self._note(exchange, reply, person)
+
+    async def _overhear(self, exchange: _Exchange, turn: OpenTurn, person: Person) -> None:
+        """Hand the model's own answer on, and remember what was said."""
+        replies: list[Reply] = []
+        relayed = await turn.relay(exchange.asked.body, headers=_handed_on(exchange.headers), told=replies.append)
+        try:
+            await self._hand_back(exchange, relayed.status, relayed.headers, relayed.streams, relayed.content)
+        finally:
+            await relayed.content.aclose()
+        for reply in replies:
+            await self._note(exchange, reply, person)
+
+    async def _stream(self, exchange: _Exchange, turn: OpenTurn, person: Person) -> None:
+        asked, settings = exchange.asked, self.service.settings
+        chunks = Chunks(model=asked.model, counts=asked.counts)
+        stream = EventStream(exchange.send, lambda: exchange.told, ping_seconds=settings.ping_seconds)
+        stages, spoke = self._wants_stages(asked), False
+        reply: Reply | None = None
+        async with stream.kept_alive(), aclosing(turn.stream()) as events:
+            try:
+                async for event in events:
+                    match event:
+                        case TextHeld():
+                            exchange.told["x-mentalize-stream"] = StreamMode.GATED
+                        case StageFinished() if stages:
+                            await stream.write((b"" if spoke else chunks.begin()) + chunks.thought(_thought(event)))
+                            spoke = True
+                        case TextDelta(text=text) if text:
+                            await stream.write((b"" if spoke else chunks.begin()) + chunks.text(text))
+                            spoke = True
+                        case Finished():
+                            reply = event.reply
+                        case _:
+                            pass
+            except MentalizeError as error:
+                if not stream.begun:
+                    raise
+                await self._fail(exchange, stream, error)
+                return
+        if reply is not None:
+            await stream.write((b"" if spoke else chunks.begin()) + chunks.end(reply.finish_reason, reply.usage))
+            await self._end(exchange, stream)
+            await self._note(exchange, reply, person)
+
+    # --- afterwards ---------------------------------------------------------------------------------------
+
+    async def _end(self, exchange: _Exchange, stream: EventStream) -> None:
+        await stream.end()
+        if stream.began_at is not None:
+            self.service.metrics.first_byte(stream.began_at - exchange.began)
+
+    async def _fail(self, exchange: _Exchange, stream: EventStream, error: MentalizeError) -> None:
+        _log.warning("stream_failed", fault=type(error).__name__)
+        await stream.fail(fault_of(error, openly=exchange.caller.operator))
+
+    async def _note(self, exchange: _Exchange, reply: Reply, person: Person) -> None:
+        """Count a finished turn, and keep how it came about."""
+        service, trace = self.service, reply.trace
+        service.metrics.turn(trace)
+        if service.telemetry is not None:
+            service.telemetry.turn(trace, exchange.headers)
+        if person.who is None:
+            service.traces.keep(exchange.caller.tenant, exchange.caller.name, trace)
+        await service.limiter.charge(exchange.caller, trace.usage.total_tokens)
+
+    def _wants_stages(self, asked: Asked) -> bool:
+        wish = asked.wishes.stages
+        return self.service.settings.stages if wish is None else wish
+
+
+def _told_of(turn: OpenTurn, person: Person) -> dict[str, str]:
+    """What is known of a turn before it is gone."""
+    memory = f"off; {person.why_not}" if person.who is None else turn.memory
+    told = {
+        "x-mentalize-turn": turn.id,
+        "x-mentalize-effort": turn.effort,
+        "x-mentalize-route": turn.route,
+        "x-mentalize-memory": MemoryMode.OFF if turn.passes_through and person.who is None and not memory else memory,
+    }
+    return told if turn.passes_through else {**told, "x-mentalize-stream": turn.mode}
+
+
+def _told_of_cost(trace: Trace) -> dict[str, str]:
+    """What a turn has cost, all its calls together."""
+    usage = trace.usage
+    counted = f"prompt={usage.prompt_tokens}, completion={usage.completion_tokens}, total={usage.total_tokens}"
+    return {
+        "x-mentalize-calls": str(trace.calls),
+        "x-mentalize-usage": counted,
+        "x-mentalize-overhead-ms": f"{1000 * (trace.seconds - busy_seconds(trace.requests)):.1f}",
+    }
+
+
+def busy_seconds(records: tuple[CallRecord, ...]) -> float:
+    """Seconds in which at least one call was in work; the rest of a turn is our own."""
+    busy, until = 0.0, -math.inf
+    for record in sorted(records, key=lambda one: one.started):
+        end = record.started + record.seconds
+        busy += max(0.0, end - max(record.started, until))
+        until = max(until, end)
+    return busy
+
+
+def _final(fault: Fault, effort: Effort) -> Fault:
+    if effort in _COSTLY:
+        fault.headers.setdefault("x-should-retry", "false")
+    return fault
+
+
+def _thoughts(trace: Trace) -> str:
+    return "".join(_thought(StageFinished(stage.name, stage.seconds, stage.error)) for stage in trace.stages)
+
+
+def _thought(event: StageFinished) -> str:
+    """A stage in a line, as clients show a model's reasoning."""
+    told = "left out" if event.error else event.found or "done"
+    return f"{event.name}: {told}\n"
+
+
+def _handed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in _HANDED_ON if name in headers}
+
+
+def _handed_back(headers: Mapping[str, str]) -> dict[str, str]:
+    given = {
+        name: value
+        for name, value in headers.items()
+        if name.startswith(_HANDED_BACK) or "ratelimit" in name or name == "x-request-id"
+    }
+    if "x-request-id" in given:
+        given["x-upstream-request-id"] = given.pop("x-request-id")
+    return given

@@ -1,0 +1,36 @@
+"""`/v1/turns/{id}`: how a reply came about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from .faults import Fault
+from .memories import User
+from .persons import person_of
+from .service import Service
+from .wishes import wishes_in
+
+router = APIRouter(prefix="/v1/turns", tags=["turns"])
+
+
+@router.get("/{turn_id}", summary="How a reply came about", responses={404: {"description": "It is not kept."}})
+async def traced(request: Request, turn_id: str, user: User = None) -> dict[str, Any]:
+    """The trace of a turn (`docs/trace.md`); its id is in the header X-Mentalize-Turn of the reply.
+
+    That of a person's turn is kept with their memories, for a week unless the settings say otherwise, and shown to
+    whoever may read those. That of a turn without an identity is kept for a quarter of an hour, and shown to the same
+    caller.
+    """
+    service: Service = request.app.state.service
+    headers = dict(request.headers)
+    caller = await service.callers.of(headers)
+    await service.limiter.admit(caller)
+    person = person_of(caller, headers, dict(request.query_params), wishes_in(headers, {}))
+    trace = service.traces.get(caller.tenant, caller.name, turn_id)
+    if trace is None and person.who is not None:
+        trace = await service.mind.memory.trace(person.who, turn_id)
+    if trace is None:
+        raise Fault(404, "There is no trace of such a turn: it was not this person's, or it has expired.", "not_found")
+    return dict(trace)

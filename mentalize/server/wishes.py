@@ -1,0 +1,60 @@
+"""Wishes: what a request asks of mentalize itself, in headers or in the field `mentalize` of its body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..types import Effort, MemoryMode, StreamMode
+from .faults import Fault
+
+FIELD = "mentalize"
+"""The field of the body. It never reaches a model's endpoint."""
+
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class Wishes(BaseModel):
+    """The field `mentalize` of a request. A header `X-Mentalize-…` of the same name says the same."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user: Name | None = Field(default=None, description="Who the turn is with; only keys that are trusted may say so.")
+    session: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        default=None, description="Which conversation it belongs to; else what was said tells."
+    )
+    zone: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="IANA time zone of the person."
+    )
+    speaker: Name | None = Field(default=None, description="Who of several people speaks; the user, if not given.")
+    audience: Annotated[tuple[Name, ...], Field(max_length=64)] = Field(
+        default=(), description="Who else is present: what they did not hear is not recalled."
+    )
+    effort: Effort | None = Field(default=None, description="How much thought the turn gets.")
+    memory: MemoryMode | None = Field(default=None, description="on, read-only or off.")
+    stream: StreamMode | None = Field(default=None, description="When streamed text leaves.")
+    stages: bool | None = Field(default=None, description="Whether stages are told as reasoning_content.")
+
+
+_HEADERS = {f"x-mentalize-{name}": name for name in ("effort", "memory", "stream", "stages")}
+"""Those of a person (`user`, `session`, `zone`) are read where persons are told."""
+
+
+def wishes_in(headers: Mapping[str, str], body: Mapping[str, Any]) -> Wishes:
+    """What a request asks of mentalize; the field of its body goes before its headers.
+
+    Raises:
+        Fault: there is no such wish, or none of such a value.
+    """
+    given = {name: headers[header] for header, name in _HEADERS.items() if headers.get(header)}
+    field = body.get(FIELD)
+    if field is not None and not isinstance(field, Mapping):
+        raise Fault(400, f"`{FIELD}` must be an object.", param=FIELD)
+    try:
+        return Wishes.model_validate({**given, **(field or {})})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Fault(400, f"`{FIELD}.{where}`: {first['msg']}.", param=f"{FIELD}.{where}") from error
