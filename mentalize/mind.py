@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
@@ -11,6 +12,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
+
+import structlog
 
 from .agents.danger import signs_in
 from .agents.intake import SIDE_TASK, SMALL_TALK, Route, intake, is_side_task, route
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
     from .graphs.turn_memory import TurnMemory
     from .llm.relay import Relayed
     from .memory.memories import Memories
+
+_log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind"))
 
 Messages = str | Sequence[Mapping[str, Any] | Message]
 RoleName = Literal["reason", "judge", "write"]
@@ -290,7 +295,14 @@ class Mind:
         """
         if not self._only_recalls and self.settings.memory.mode is not MemoryMode.OFF:
             await self.memory.open()
+            await self._load_embedder()
         await asyncio.to_thread(self._load)
+
+    async def _load_embedder(self) -> None:
+        try:
+            await self.memory.try_embedder()
+        except EmbedderError as error:  # Turns recall by words alone, and say so.
+            _log.warning("embedder_left_out", fault=type(error).__name__)
 
     def _load(self) -> None:
         from .graphs.turn import graph

@@ -70,7 +70,7 @@ async def served(folder: Path, script: Script | None = None, **settings: Any) ->
             "model": "openai_compatible/scripted",
             "base_url": upstream.base_url,
             "cache_folder": folder,
-            "memory": {"url": f"sqlite:///{folder}/memory.db"},
+            "memory": {"url": f"sqlite:///{folder}/memory.db", "embedder": "fake"},
         }
         mind = Mind(Settings(**{**chosen, **settings}))
         bound = socket.create_server(("127.0.0.1", 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from mentalize import Identity, Mind, Trace
 from mentalize.errors import ModelUnavailable, SettingsError
 from mentalize.llm.scripted import ScriptedModel, fake_model
 from mentalize.server.metrics import FOLDER_VARIABLE, Metrics, mark_dead
-from mentalize.types import Usage
+from mentalize.types import Effort, Usage
 from social_script import HYPOTHESES, MESSAGE, PERCEPTION, SAFE, SCRIPT, WARM, fact, told
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -155,7 +156,7 @@ async def test_recall_is_timed_only_where_there_was_a_memory(mind: Build) -> Non
         (MESSAGE, {"effort": "low"}, "low", "asked"),
         (MESSAGE, {"effort": "none"}, "none", "asked"),
         ("Hello!", {}, "minimal", "small talk"),
-        ("### Task: name it.", {}, "none", "side task"),
+        ("### Task:\nGenerate a title for this chat.", {}, "none", "side task"),
         (f"Write a title for this chat: {HURT}", {}, "medium", "danger"),
         (MESSAGE, {"logprobs": True}, "none", "pass-through"),
     ],
@@ -165,6 +166,12 @@ async def test_every_reason_of_the_router_has_its_class(
 ) -> None:
     trace = (await mind(country="US").reply(message, **request_fields)).trace
     assert Counted(trace)("turns_total", effort=effort, reason=reason) == 1
+
+
+async def test_a_turn_that_got_less_than_was_asked_for_says_so(mind: Build) -> None:
+    turn = await mind().begin(MESSAGE, effort="medium", at_most=Effort.MINIMAL)
+    counted = Counted((await turn.reply()).trace)
+    assert counted("turns_total", effort="minimal", reason="saturated") == 1
 
 
 @pytest.mark.parametrize(
@@ -256,6 +263,22 @@ def test_every_metric_is_ours_has_help_and_a_name_by_the_rules() -> None:
         assert family.documentation
         if family.type == "histogram":
             assert family.name.endswith("_seconds")
+
+
+def test_the_documentation_names_every_metric_and_no_other() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    families = text_string_to_metric_families(Metrics().exposition()[0].decode())
+    ours = {
+        family.name.removeprefix("mentalize_") + "_total" * (family.type == "counter")
+        for family in families
+        if not family.name.endswith("_created")
+    }
+    described = {
+        name for row in re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert described == ours
+    asked_for = set(re.findall(r"mentalize_(\w+)[\[{]", text))
+    assert asked_for and {re.sub("_bucket$", "", name) for name in asked_for} <= ours
 
 
 def test_a_scraper_may_ask_for_openmetrics() -> None:

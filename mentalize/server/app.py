@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -21,9 +22,11 @@ from . import health, memories, models, turns
 from .chat import Chat
 from .faults import Fault, fault_of
 from .ingress import CHAT, Application, Ingress
+from .metrics import Metrics
 from .openapi import document
 from .service import Service
 
+NOTE_SECONDS = 10.0
 _DESCRIPTION = (
     "Change one line, `base_url`, and a chatbot mentalizes. `POST /v1/chat/completions` is OpenAI's; the model"
     " `mentalize` thinks before it answers."
@@ -49,7 +52,9 @@ def create(mind: Mind, *, owned: bool = False) -> Application:
         if owned:
             await mind.open()
             _settle_down()
+        noting = asyncio.create_task(_note_queue(service.metrics), name="mentalize-metrics")
         yield
+        noting.cancel()
         if owned:
             await mind.close()
         if service.telemetry is not None:
@@ -75,6 +80,13 @@ def create(mind: Mind, *, owned: bool = False) -> Application:
             expose_headers=["*"],
         )
     return Ingress(application, lambda: service.metrics)
+
+
+async def _note_queue(metrics: Metrics) -> None:
+    """Other processes see of this one's queue what it noted last."""
+    while True:
+        metrics.note_queue()
+        await asyncio.sleep(NOTE_SECONDS)
 
 
 def _settle_down() -> None:

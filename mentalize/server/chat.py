@@ -227,7 +227,8 @@ class Chat:
         service, trace = self.service, reply.trace
         service.metrics.turn(trace)
         if service.telemetry is not None:
-            service.telemetry.turn(trace, exchange.headers)
+            session = person.who.session if person.who else None
+            service.telemetry.turn(trace, exchange.headers, conversation=session)
         if person.who is None:
             service.traces.keep(exchange.caller.tenant, exchange.caller.name, trace)
         await service.limiter.charge(exchange.caller, trace.usage.total_tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -23,6 +24,7 @@ _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.server"))
 Scope = dict[str, Any]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+STOPPING = Fault(503, "This server is stopping. Try again.", "stopping", headers={"retry-after": "1"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 CHAT = "/v1/chat/completions"
 OTHER = "other"
@@ -57,6 +59,10 @@ class Ingress:
         except ClientGone:
             self._metrics().disconnected()
             status = status or 499
+        except asyncio.CancelledError:
+            if not status:
+                await send_whole(noted, STOPPING.status, STOPPING.headers, STOPPING.content())
+            raise
         except Exception as error:
             if not isinstance(error, Fault):
                 _log.error("request_failed", fault=type(error).__name__, at=_where(error))

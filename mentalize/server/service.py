@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ..mind import ROLES
 from .asked import MODELS
 from .callers import Callers
 from .kept_traces import KeptTraces
@@ -43,7 +44,8 @@ class Service:
         if settings.traces:
             from .telemetry import Telemetry
 
-            telemetry = Telemetry(settings.traces, contents=mind.settings.log_contents)
+            models = {role: mind.settings.binding(role).model for role in ROLES}
+            telemetry = Telemetry(settings.traces, models=models, contents=mind.settings.log_contents)
         return cls(
             mind=mind,
             settings=settings,
