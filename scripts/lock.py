@@ -34,7 +34,7 @@ def main() -> None:
     pins = ("pins.in",)
     project = "../pyproject.toml"
     hosted, dev, embedded = "--extra=hosted", "--extra=dev", "--extra=embedded"
-    stores = ("--extra=postgres", "--extra=multilingual")
+    stores = ("--extra=postgres", "--extra=redis", "--extra=multilingual")
     compile_lock("test", project, hosted, dev, *stores, constraints=pins, upgrade=upgrade)
     compile_lock("run", project, hosted, embedded, constraints=(*pins, "test.lock"), upgrade=upgrade)
     compile_lock("bootstrap", "bootstrap.in", constraints=(*pins, "test.lock"), upgrade=upgrade)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,21 @@ async def test_danger_is_never_passed_through_unchecked(tmp_path: Path) -> None:
         assert [answer.headers["x-mentalize-effort"] for answer in answers].count("minimal") == 2
         for answer in answers:
             assert "988" in answer.json()["choices"][0]["message"]["content"]
+
+
+@pytest.mark.postgres  # Beside it, the machine that has it has Redis, too.
+async def test_processes_count_together_in_redis(tmp_path: Path) -> None:
+    place = {"limits_url": os.environ.get("REDIS_TEST_URL", "redis://127.0.0.1:6379")}
+    async with served(tmp_path, server=place) as one, served(tmp_path, server=place) as two:
+        headers = await key_with(one, requests_per_minute=2)
+        answers = [await ask(endpoint, PLAIN, headers) for endpoint in (one, two, one)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+
+
+async def test_who_cannot_count_refuses_nobody(tmp_path: Path) -> None:
+    async with served(tmp_path, server={"limits_url": "redis://127.0.0.1:1"}) as endpoint:
+        headers = await key_with(endpoint, requests_per_minute=1, tokens_per_minute=1)
+        assert [(await ask(endpoint, PLAIN, headers)).status_code for _ in range(3)] == [200] * 3
 
 
 @pytest.mark.parametrize("model", ["scripted", "mentalize-medium"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import structlog
+
+from ..errors import SettingsError
 from ..types import Effort
 from .callers import Caller
 from .faults import Fault
@@ -16,6 +20,8 @@ from .faults import Fault
 if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.aio.strategies import FixedWindowRateLimiter
+
+_log: Any = structlog.wrap_logger(logging.getLogger("mentalize.server"))
 
 Kind = Literal["requests", "tokens", "concurrent"]
 
@@ -34,17 +40,29 @@ class Limited(Fault):
 class Limiter:
     """Counts requests and tokens of each key by the minute, and requests in work.
 
+    A place that cannot be reached refuses nobody: limits keep costs down, and are no lock.
+
     Args:
         place: Where minutes are counted: `memory://`, in this process alone, or `redis://…`, for all of them.
+
+    Raises:
+        SettingsError: nothing can be counted there.
     """
 
     def __init__(self, place: str) -> None:
-        self._place = place
+        self._counter = _counter_at(place)
         self._in_work: Counter[str] = Counter()
-        self._windows: FixedWindowRateLimiter | None = None
 
     async def admit(self, caller: Caller) -> None:
         """Count a request. Raises `Limited` if it is one too many, or if the minute's tokens are spent."""
+        from limits.errors import StorageError
+
+        try:
+            await self._admit(caller)
+        except StorageError as error:
+            _log.warning("limits_left_out", fault=type(error.storage_error).__name__)
+
+    async def _admit(self, caller: Caller) -> None:
         if (most := caller.limits.tokens_per_minute) is not None:
             spent = _per_minute(most)
             if not await self._counter.test(spent, "tokens", caller.name):
@@ -72,21 +90,33 @@ class Limiter:
 
     async def charge(self, caller: Caller, tokens: int) -> None:
         """Count tokens that a request has cost."""
-        if caller.limits.tokens_per_minute is not None and tokens > 0:
+        from limits.errors import StorageError
+
+        if caller.limits.tokens_per_minute is None or tokens <= 0:
+            return
+        try:
             await self._counter.hit(_per_minute(caller.limits.tokens_per_minute), "tokens", caller.name, cost=tokens)
+        except StorageError as error:
+            _log.warning("limits_left_out", fault=type(error.storage_error).__name__)
 
     async def _wait(self, item: RateLimitItem, kind: Kind, caller: Caller) -> float:
         window = await self._counter.get_window_stats(item, kind, caller.name)
         return window.reset_time - time.time()
 
-    @property
-    def _counter(self) -> FixedWindowRateLimiter:
-        if self._windows is None:
-            from limits.aio.strategies import FixedWindowRateLimiter
-            from limits.storage import storage_from_string
 
-            self._windows = FixedWindowRateLimiter(storage_from_string(f"async+{self._place}"))
-        return self._windows
+def _counter_at(place: str) -> FixedWindowRateLimiter:
+    from limits.aio.strategies import FixedWindowRateLimiter
+    from limits.errors import ConfigurationError
+    from limits.storage import storage_from_string
+
+    how = {} if place.startswith("memory:") else {"implementation": "redispy"}
+    try:
+        return FixedWindowRateLimiter(storage_from_string(f"async+{place}", wrap_exceptions=True, **how))
+    except ConfigurationError as error:
+        raise SettingsError(
+            f"Nothing can be counted at server.limits_url: {error}.",
+            hint="Use memory://, or redis://HOST:PORT with `pip install 'mentalize[redis]'`.",
+        ) from error
 
 
 def _per_minute(most: int) -> RateLimitItem:
