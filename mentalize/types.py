@@ -562,6 +562,8 @@ class Plan:
     """At most three memories to lean on."""
     must: tuple[str, ...] = ()
     must_not: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+    """What may help, by foresight: guesses, and no instructions."""
     ask: str = ""
     """A question worth asking, or empty."""
 
@@ -680,6 +682,8 @@ class StageRecord:
     """Seconds since the turn began."""
     seconds: float
     error: str | None = None
+    found: str = ""
+    """What it found, in a line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ STAGES = {
     "fuzz": "try many random inputs and take minutes",
     "browser": "need a browser",
     "postgres": "need a PostgreSQL server",
+    "node": "need Node.js and npm",
 }
 _left_out: Counter[str] = Counter()
 

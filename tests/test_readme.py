@@ -1,46 +1,22 @@
 """What the documentation shows works: its Python runs, its commands exist, its links lead somewhere."""
 
+import asyncio
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from endpoint import served
 from mentalize.cli.main import main
+from pages import NEEDS_MODEL, NEEDS_SERVER, PAGES, ROOT, Block, blocks
+from social_script import WARM
 
-ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-NEEDS_MODEL = "<!-- local_model -->"
-
-BLOCK = re.compile(rf"^(?P<mark>{NEEDS_MODEL}\n+)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://)(?P<path>[^)#\s]*)(#(?P<part>[^)\s]+))?\)")
 INLINE_COMMAND = re.compile(r"`((?:mentalize|python3\.11) [^`]+)`")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of a page."""
-
-    page: Path
-    line: int
-    language: str
-    text: str
-    needs_model: bool
-
-    @property
-    def place(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
-
-
-def blocks(*languages: str) -> Iterator[Block]:
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for found in BLOCK.finditer(text):
-            if found["language"] in languages:
-                line = text.count("\n", 0, found.start("text")) + 1
-                yield Block(page, line, found["language"], found["text"], found["mark"] is not None)
+RUN_BY_TEST_CLIENTS = {"llm"}
+"""Programs of others that have a page under docs/clients, where `test_clients.py` runs every command."""
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -54,18 +30,36 @@ def commands() -> Iterator[tuple[str, str]]:
             yield page.name, " ".join(found[1].split())
 
 
-def examples() -> list[object]:
+def examples(*, of_a_server: bool) -> list[object]:
     return [
-        pytest.param(block, id=block.place, marks=[pytest.mark.local_model] if block.needs_model else [])
+        pytest.param(block, id=block.place, marks=[pytest.mark.local_model] if block.needs == NEEDS_MODEL else [])
         for block in blocks("python")
+        if (block.needs == NEEDS_SERVER) is of_a_server
     ]
 
 
-@pytest.mark.parametrize("block", examples())
+def run(block: Block, text: str) -> None:
+    padded = "\n" * (block.line - 1) + text  # so that a traceback names the page's own line
+    exec(compile(padded, str(block.page), "exec", dont_inherit=True), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("block", examples(of_a_server=False))
 def test_python_in_the_documentation_runs(block: Block, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    padded = "\n" * (block.line - 1) + block.text  # so that a traceback names the page's own line
-    exec(compile(padded, str(block.page), "exec", dont_inherit=True), {"__name__": "__main__"})
+    run(block, block.text)
+
+
+# LiteLLM silences these two of pydantic's when it is imported; pytest turns them into errors again.
+@pytest.mark.filterwarnings("ignore:Item .* on TypedDict class:UserWarning")
+@pytest.mark.filterwarnings("ignore:Accessing the .* attribute on the instance:DeprecationWarning")
+@pytest.mark.parametrize("block", examples(of_a_server=True))
+async def test_python_that_asks_a_server_prints_the_reply(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    async with served(tmp_path) as endpoint:
+        await asyncio.to_thread(run, block, block.served_at(endpoint.url))
+    assert WARM in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("place", "line"), [pytest.param(*found, id=" ".join(found)) for found in commands()])
@@ -75,6 +69,8 @@ def test_commands_in_the_documentation_exist(place: str, line: str, capsys: pyte
         known_variables(arguments)
     elif program == "mentalize":
         known_subcommand(arguments, capsys)
+    elif program in RUN_BY_TEST_CLIENTS:
+        assert place.startswith(f"{program}.md:"), f"{place} shows a command that no test runs: {line}"
     elif program.startswith("python") or program == ".venv/bin/python":
         assert (ROOT / arguments[0]).is_file()
     elif program.startswith(".venv/bin/"):
@@ -100,7 +96,7 @@ def known_subcommand(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
         assert re.search(rf"{option}\b", shown), f"mentalize {arguments[0]} has no option {option}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_in_the_documentation_lead_somewhere(page: Path) -> None:
     for found in LINK.finditer(page.read_text(encoding="utf-8")):
         target = (page.parent / found["path"]).resolve() if found["path"] else page

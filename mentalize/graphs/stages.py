@@ -106,7 +106,7 @@ def stage(
             error, problem = f"{type(fault).__name__}: {fault}", fault
         finally:
             took = context.ledger.elapsed() - started
-            context.stages.append(StageRecord(name=name, started=started, seconds=took, error=error))
+            context.stages.append(StageRecord(name=name, started=started, seconds=took, error=error, found=found))
             runtime.stream_writer(StageFinished(name, took, error, found))
         instead = rescue(state, context) if rescue else None
         if needed and instead is None:

@@ -67,7 +67,7 @@ class LiteLLMModel:
         try:
             with self._provider.translated():
                 async for chunk in chunks:
-                    yield b"data: " + _dumped(chunk) + b"\n\n"
+                    yield b"data: " + _dumped_chunk(chunk) + b"\n\n"
         finally:
             await _close(chunks)
         yield b"data: [DONE]\n\n"
@@ -110,6 +110,14 @@ class LiteLLMModel:
                 num_retries=0,
                 max_retries=0,
             )
+
+
+def _dumped_chunk(chunk: Any) -> bytes:
+    """A chunk as OpenAI's JSON. The one with the usage has no choices (D-9); LiteLLM gives it an empty one."""
+    body = chunk.model_dump(exclude_none=True)
+    if body.get("usage") and not any(choice.get("finish_reason") or choice.get("delta") for choice in body["choices"]):
+        body["choices"] = []
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
 def _dumped(answer: Any) -> bytes:
