@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from ..llm.model import Model
 from ..llm.structured import AtMost, Clip, answer
 from ..prompts.prompt import Prompt
+from ..safety.orders import gives_order
 from ..types import Emotion, Evidence, Hypothesis, MentalState, Perception, RefinedHypothesis, Turn
 from .question import Framing
 from .quotes import persons_words, quoted
@@ -54,7 +55,8 @@ class BriefReader:
         request = self.framing.about(turn, self.prompt, BriefReadInputs(), "read", max_tokens=self.max_tokens)
         given = await answer(self.model, request, BriefReadingAnswer)
         own_words = persons_words(turn)
-        different = {item.explanation.casefold().strip(" ."): item for item in given.hypotheses if item.explanation}
+        sound = (item for item in given.hypotheses if item.explanation and not gives_order(item.explanation))
+        different = {item.explanation.casefold().strip(" ."): item for item in sound}
         guesses = tuple(_guess(f"h{n}", item, own_words) for n, item in enumerate(different.values(), start=1))
         shown = (quoted(guess.hypothesis.evidence.words, turn.text) for guess in guesses)
         return Reading(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..memory.function_words import FUNCTION_WORDS
 from ..memory.importance import asks
 from ..memory.terms import fold, terms_of
+from ..safety.orders import gives_order
 from ..types import MemoryKind
 from .quotes import GAP, before, own_words, plain_quote, quoted
 from .wording import held_by, words_of
@@ -30,6 +31,9 @@ LONGEST_CLAUSE = 240
 _SENTENCE = re.compile(r"(?<=[.!?])(?=\s)|(?<=[。！？؟])|(?<=\n)(?![a-zà-ÿа-яё])")
 """Between two sentences. A line that goes on in lower case was only broken."""
 
+_AROUND = " \t\n,;—-.。।"
+"""Signs around a clause that belong to none."""
+
 _TOGETHER = 4
 """Sentences or clauses over which a quote may run."""
 
@@ -44,6 +48,8 @@ class _Sense:
     """What stands behind them is only supposed."""
     opposing: str
     """They begin a clause that stands for itself."""
+    speaker: str = ""
+    """Words by which people speak of themselves; empty where the verb alone shows it."""
 
 
 _SENSES: Mapping[str, _Sense] = {
@@ -54,6 +60,7 @@ _SENSES: Mapping[str, _Sense] = {
         r"|wrote|heard|anything but|pretend(?:s|ed)?|dream(?:s|ed|t)?",
         r"if|unless|suppose|supposing|assuming|imagine|whether|wish|wishes|wished|as though|let's say",
         "but|though|although|however|whereas",
+        "i|im|ive|me|my|mine|myself|we|us|our|ours",
     ),
     "german": _Sense(
         r"nicht|nich|nichts|nie|niemals|kein\w*|niemand\w*|nirgends|weder|ohne|kaum|vielleicht|womöglich|möglicherweise"
@@ -61,6 +68,7 @@ _SENSES: Mapping[str, _Sense] = {
         r"|gesagt|meint|meinte|behauptet\w*|schrieb|gehört",
         r"wenn|falls|sofern|angenommen|ob|wünschten?|gesetzt den fall|stell dir vor",
         "aber|jedoch|doch|sondern|obwohl",
+        r"ich|mir|mich|mein\w*|wir|uns|unser\w*|unsre\w*",
     ),
     "spanish": _Sense(
         r"no|nunca|jam[aá]s|nada|nadie|ning[uú]n|ninguna|ninguno|tampoco|sin|ni|apenas|quiz[aá]s?|tal vez|podr[ií]a\w*"
@@ -73,6 +81,7 @@ _SENSES: Mapping[str, _Sense] = {
         r"|serai[st]|aurai[st]|presque|arrêté|crois|croit|pense|dit|disent|prétend",
         r"si|s'ils?|supposons|imagine|imaginons|à moins que",
         "mais|cependant|pourtant",
+        "je|j|me|m|moi|mon|ma|mes|nous|notre|nos|on",
     ),
     "italian": _Sense(
         r"non|mai|niente|nulla|nessun\w*|né|senza|neanche|nemmeno|neppure|forse|potrei|potrebbe|sarei|sarebbe|vorrei|quasi"
@@ -91,20 +100,54 @@ _SENSES: Mapping[str, _Sense] = {
 """By language of Latin script. Which are a message's own is told by its function words: "si" and "se" differ."""
 
 _SENSE_ELSEWHERE = _Sense(
-    # Russian, Arabic
+    # Russian, Arabic; Hindi
     r"\b(?:не|ни|нет|никогда|никто|ничего|нигде|без|вряд ли|может быть|возможно|наверное|бы|почти|бросила?|думаю"
-    r"|сказала?|говорит|[وف]?(?:لا|لم|لن|ليس|ليست|لست|ليسوا|ما|غير|بدون|بلا|دون|ربما))\b"
+    r"|сказала?|говорит|[وف]?(?:لا|لم|لن|ليس|ليست|لست|ليسوا|ما|غير|بدون|بلا|دون|ربما|قالت?|يقول|تقول|أظن|أعتقد))\b"
+    r"|नहीं|शायद|कहा(?![ँनं])|कहते|कहता|कहती|बोला|बोले|सोचता|सोचती"
     # Chinese, Japanese, Korean
-    r"|[不没沒未无無别別]|也许|也許|可能|或许|或許|戒了|ない|なかった|ません|かもしれ|않|못|없|아니|아마",
+    r"|[不没沒未无無别別]|也许|也許|可能|或许|或許|戒了|说|說|认为|認為|觉得|覺得|ない|なかった|ません|かもしれ|と言|って言|らしい|않|못|없|아니|아마|라고|다고",
     r"\b(?:если|допустим|предположим|представь\w*|ли|[وف]?(?:لو|إذا|اذا|ليت|ليتني))\b"
-    r"|如果|假如|要是|假设|假設|倘若|的话|的話|もし|仮に|만약|만일|라면",
-    r"\b(?:но|однако|зато|و?لكن)\b|但是|可是|不过|不過",
+    r"|अगर|यदि|मान लो|काश|如果|假如|要是|假设|假設|倘若|的话|的話|もし|仮に|만약|만일|라면",
+    r"\b(?:но|однако|зато|و?لكن)\b|लेकिन|मगर|但是|可是|不过|不過",
+    r"我|咱|本人|मैं|मुझ|मेर|हम",
 )
 """In scripts that no other language here shares."""
 
 _ANSWER = re.compile(r"^\W*(?:no|nope|nein|non|n[aã]o|нет|لا|不是?|いいえ|아니요?)\s*[,.:，、،]\s*", re.IGNORECASE)
 """An answer to what was said before, and no word of the clause."""
 
+
+_WE_SAID = re.compile(
+    r"\byou (?:\w+ ){0,2}(?:said|told|promised|agreed|confirmed|wrote|claimed|admitted|assured)\b"
+    r"|\b(?:du|ihr) (?:\w+ ){0,3}(?:gesagt|versprochen|bestätigt|geschrieben)\b|\bdu (?:sagtest|meintest|versprachst)\b"
+    r"|\bsie haben (?:\w+ ){0,2}(?:gesagt|versprochen|bestätigt)\b"
+    r"|\b(?:me )?(?:dijiste|prometiste|confirmaste|aseguraste|escribiste|has dicho)\b"
+    r"|\busted (?:me )?(?:dijo|confirmó)\b"
+    r"|\b(?:tu (?:m')?(?:as|avais)|vous (?:m')?(?:avez|aviez)) (?:dit|promis|confirmé|écrit)\b"
+    r"|\b(?:hai|avevi) (?:detto|promesso|confermato|scritto)\b"
+    r"|\b(?:você|tu) (?:me )?(?:disse|disseste|prometeu|confirmou|falou)\b"
+    r"|\b(?:ты|вы) (?:\w+ ){0,2}(?:сказал|говорил|обещал|подтвердил|написал)\w*"
+    r"|(?<!\w)(?:أخبرتني|وعدتني|قلت لي|أكدت لي)(?!\w)|(?:आपने|तुमने)[^,।]{0,16}(?:कहा|बताया|वादा)"
+    r"|[你您](?:之前|上次|刚才|剛才|曾经|曾經|已经|已經)?(?:说|說|告诉|告訴|答应|答應|承认|承認)"
+    r"|(?:あなた|君)[はが][^、。]{0,12}(?:言っ|約束|認め)|(?:네가|당신이|너는)[^,.]{0,12}(?:말했|약속|인정)",
+    re.IGNORECASE,
+)
+"""That the assistant is said to have said something."""
+
+_I = re.compile(
+    r"(?:i|i'm|im|i've|we|ich|wir|je|nous|yo|nosotr[oa]s|io|noi|eu|nós|я|мы|أنا|نحن)\b|j'"
+    r"|我(?![的哥姐弟妹爸妈媽爷爺奶儿兒女老丈妻先太朋同家])|मैं|मुझे|हम|[私僕俺](?!の)|나는|저는"
+)
+"""A statement that begins with the person."""
+
+_OF_ONESELF = re.compile(
+    r"\b(?:i|im|i'm|i've|me|my|mine|ich|mir|mich|mein\w*|je|j'|moi|mon|ma|mes|yo|mi|mis|me|soy|estoy|tengo|vivo|io|mio|mia"
+    r"|sono|ho|eu|meu|minha|sou|estou|tenho|moro|я|мне|меня|мой|моя|мо[её]|أنا|لي|عندي|لدي|إنني|إني)\b|我|मैं|मुझ|मेर|私|僕|俺|나|저는|제"
+)
+"""Words by which a statement is about the person."""
+
+_SCRIPT = re.compile(r"[^\s\u3040-\u9fff]+|[\u3040-\u9fff]+")
+"""A run of one script: where words are not spaced, a name in another one parts them, too."""
 
 _CHANGING = re.compile(
     r"\b(?:now|moved|left|quit|stopped|changed|became|switched|sold|divorced|retired|died|no longer|any ?more|instead"
@@ -186,7 +229,8 @@ def checked(given: Proposal, message: str, labels: Mapping[str, str]) -> Fact | 
     if not quote or not terms_of(quote):
         return None
     is_whole = plain_quote(quote) != plain_quote(given.quote)
-    says_it = not is_whole and _is_grounded(given.text, own) and same_sense(given.text, quote)
+    says_it = not is_whole and _is_grounded(given.text, quote) and same_sense(given.text, quote)
+    says_it = says_it and _is_of_the_same(given.text, quote)
     return Fact(
         kind=MemoryKind.PREFERENCE if given.kind == MemoryKind.PREFERENCE else MemoryKind.FACT,
         text=given.text if says_it else quote,
@@ -212,6 +256,7 @@ def stated(quote: str, own: str) -> str:
     Returns:
         The quote, or the clause around it where that holds a word that turns its sense and the quote does not.
     """
+    quote = quote.strip(_AROUND)
     plain = plain_quote(quote)
     if not plain:
         return ""
@@ -236,8 +281,9 @@ def tells_change(words: str) -> bool:
 
 
 def _sentences(own: str) -> list[str]:
-    """What states something."""
-    return [sentence for sentence in _SENTENCE.split(own) if sentence.strip() and not asks(sentence)]
+    """What states something, and does not order the assistant about."""
+    sentences = _SENTENCE.split(own)
+    return [sentence for sentence in sentences if sentence.strip() and not asks(sentence) and not gives_order(sentence)]
 
 
 def _holding(plain: str, parts: Sequence[str]) -> list[str]:
@@ -251,15 +297,18 @@ def _holding(plain: str, parts: Sequence[str]) -> list[str]:
 
 def _as_stated(quote: str, plain: str, clause: str, senses: Sequence[_Sense]) -> str:
     """The quote, or its whole clause, or nothing where it is only supposed or the clause is too long."""
-    clause = _ANSWER.sub("", clause).strip(" \t\n,;—-.。")
+    whole = clause.strip(_AROUND)
+    clause = _ANSWER.sub("", whole)
+    if before(plain, clause) is None:  # the quote holds the answer, too
+        clause = whole
     lead = before(plain, clause)
-    if lead is None:  # the quote is the answer itself
-        return quote
+    if lead is None:
+        return ""
     own_turning, own_supposing = _turns(plain, senses)
     turning, supposing = _turns(clause, senses)
-    if _is_supposed(lead, plain, senses, own_supposing):
+    if _is_supposed(lead, plain, senses, own_supposing) or _is_put_in_our_mouth(lead, clause):
         return ""
-    if turning - own_turning or supposing - own_supposing:
+    if turning - own_turning or supposing - own_supposing or _is_of_somebody(lead, plain, senses):
         clause = " ".join(clause.split())
         return clause if len(clause) <= LONGEST_CLAUSE and GAP not in clause else ""
     return quoted(quote, clause)
@@ -272,6 +321,44 @@ def _is_supposed(lead: str, plain: str, senses: Sequence[_Sense], own: frozenset
     return any(
         not plain_quote(said[: word.start()]) or (word.start() < len(lead) and word[0] not in own) for word in supposing
     )
+
+
+def _is_put_in_our_mouth(lead: str, clause: str) -> bool:
+    """Whether the person says in a clause that the assistant said what stands behind the lead."""
+    claim = _WE_SAID.search(plain_quote(clause))
+    if claim is None or claim.start() > len(lead):
+        return False
+    # What a comma parts from it is the person's own statement again, unless it goes on with "that".
+    return not _PARTED.search(lead[claim.end() :].rstrip(" ,，、"))
+
+
+_PARTED = re.compile(r"[,，、](?!\s*(?:dass|daß|что|that|que|che|أن|कि)\b)")
+
+
+def _is_of_somebody(lead: str, plain: str, senses: Sequence[_Sense]) -> bool:
+    """Whether the clause says before the quote of whom it speaks, and the quote does not: "my brother | is ill"."""
+    if not any(sign.isalpha() for sign in lead):
+        return False
+    *latin, elsewhere = senses
+    if re.search("[a-z]", plain):
+        speakers = [sense.speaker for sense in latin]
+        return all(speakers) and not re.search(rf"(?<!\w)(?:{'|'.join(speakers)})(?!\w)", plain)
+    return _NEEDS_SUBJECT.search(plain) is not None and not re.search(elsewhere.speaker, plain)
+
+
+_NEITHER_JAPANESE_NOR_KOREAN = "[^\u3040-\u30ff\uac00-\ud7af]*"
+_NEEDS_SUBJECT = re.compile(
+    rf"\A{_NEITHER_JAPANESE_NOR_KOREAN}[\u0900-\u097f\u4e00-\u9fff]{_NEITHER_JAPANESE_NOR_KOREAN}\Z"
+)
+"""Hindi, or Chinese: no form of the verb shows who is meant."""
+
+
+def _is_of_the_same(text: str, quote: str) -> bool:
+    """Whether a statement is about the person only if the quote is, and names first what the quote names first."""
+    if _OF_ONESELF.search(plain_quote(text)) and not _OF_ONESELF.search(plain_quote(quote)):
+        return False
+    words, said = words_of(" ".join(_SCRIPT.findall(quote))), frozenset(terms_of(text))
+    return _I.match(plain_quote(quote)) is not None or not words or held_by(words[0], said)
 
 
 def _turns(text: str, senses: Sequence[_Sense]) -> tuple[frozenset[str], frozenset[str]]:
@@ -300,9 +387,9 @@ def _any(patterns: Iterable[str]) -> str:
     return rf"(?<!\w)(?:{'|'.join(latin)})(?!\w)|{elsewhere}"
 
 
-def _is_grounded(text: str, own: str) -> bool:
-    """Whether a statement says it mostly with words that the person used. Every number must be theirs."""
-    words, used = words_of(text), frozenset(terms_of(own))
+def _is_grounded(text: str, quote: str) -> bool:
+    """Whether a statement says it mostly with words of the quote. Every number must be the person's."""
+    words, used = words_of(text), frozenset(terms_of(quote))
     added = [word for word in words if not held_by(word, used)]
     invented = any(term.isdecimal() for word in added for term in word)
     return bool(words) and not invented and len(added) <= min(ADDED, (1 - GROUNDED) * len(words))

@@ -15,6 +15,7 @@ from ..llm.model import Model
 from ..llm.structured import AtMost, Clip, answer
 from ..prompts.format import remembered
 from ..prompts.prompt import Prompt, fence
+from ..safety.orders import gives_order
 from ..types import Evidence, Hypothesis, MentalState, Recollection, Turn
 from .question import Framing
 from .quotes import persons_words, quoted
@@ -112,9 +113,10 @@ class Hypothesizer:
 
 
 def numbered(given: list[HypothesisAnswer], turn: Turn, *, prefix: str) -> tuple[Hypothesis, ...]:
-    """The hypotheses with ids, each thought once, the unsupported ones less confident."""
+    """The hypotheses with ids, each thought once, the unsupported ones less confident; none of them gives orders."""
     own_words = persons_words(turn)
-    unique = {item.explanation.casefold().strip(" ."): item for item in given if item.explanation}
+    guesses = (item for item in given if item.explanation and not gives_order(item.explanation))
+    unique = {item.explanation.casefold().strip(" ."): item for item in guesses}
     return tuple(
         _hypothesis(f"{prefix.lower()}{number}", item, own_words)
         for number, item in enumerate(unique.values(), start=1)

@@ -26,9 +26,19 @@ _SMALL_TALK = re.compile(
     r"|привет|спасибо|你好|谢谢|こんにちは|ありがとう|مرحبا|شكرا)\W*"
 )
 _SIDE_TASK = re.compile(
-    r"(?is)\A\s*(###\s*task:|(generate|create|suggest|write) (a |\d+ )?(concise |short |brief )?"
-    r"(title|tags?|follow[- ]?ups?|search quer(y|ies)|emoji)\b.*(conversation|chat))"
+    r"(?is)\A\s*(###\s*task:\s*(generate|create|suggest|write|analyze|you are an)[^\n]{0,160}?"
+    r"\b(title|tags?|follow[- ]?ups?|questions|search quer(y|ies)|emoji|prompt for a[nm]? image|autocompletion)\b"
+    r"|(generate|create|suggest|write|provide) (a |\d+ )?(concise,? |short |brief )?(5-word-or-less )?"
+    r"(title|tags?|follow[- ]?ups?|search quer(y|ies)|emoji)\b.*(conversation|chat)"
+    r"|analyze this conversation and provide:\s+1\. the detected language\b.*\btitle\b"
+    r"|your task is to reflect the speaker's likely facial expression through a fitting emoji)"
 )
+"""What apps ask in the person's place. A heading alone is none: whoever writes one is a person who speaks."""
+_SIDE_TASK_OF_SYSTEM = re.compile(
+    r"(?is)\A\s*((generate|write) a (concise|short) title\b"
+    r"|available tools: .*\n\s*your task is to choose and return the correct tool)"
+)
+"""The same in a system message, with the person's words quoted in the user's."""
 _PLAIN_TEXT = {"type": "text"}
 """A response format that asks for nothing."""
 
@@ -87,10 +97,10 @@ def route(turn: Turn, requested: Effort, *, default: Effort) -> Route:
         return Route(Effort.NONE, "asked")
     if plain := _must_pass_through(turn):
         return Route(Effort.NONE, plain)
-    if requested is not Effort.AUTO:
-        return Route(requested, "asked")
     if is_side_task(turn):
         return Route(Effort.NONE, SIDE_TASK)
+    if requested is not Effort.AUTO:
+        return Route(requested, "asked")
     if _SMALL_TALK.fullmatch(turn.text.strip()):
         return Route(Effort.MINIMAL, SMALL_TALK)
     return Route(default, "an ordinary message")
@@ -98,7 +108,8 @@ def route(turn: Turn, requested: Effort, *, default: Effort) -> Route:
 
 def is_side_task(turn: Turn) -> bool:
     """Whether an app asks for something about the conversation, in the person's place."""
-    return _SIDE_TASK.match(turn.text) is not None
+    orders = (message.text for message in turn.messages if message.role == "system")
+    return bool(_SIDE_TASK.match(turn.text)) or any(map(_SIDE_TASK_OF_SYSTEM.match, orders))
 
 
 def effort(name: str | Effort) -> Effort:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..memory.sessions import is_named
 from ..prompts.format import day_of
 from ..types import Memory
 
@@ -28,7 +29,8 @@ def recurring(turns: Sequence[Memory], emotion: str, *, zone: str) -> tuple[Memo
         zone: IANA zone of the person, which says what a day is.
     """
     shown = [turn for turn in turns if turn.details.get("emotion") == emotion]
-    occasions = {(turn.session, day_of(turn.observed_at, zone)) for turn in shown}
+    # Sessions that nobody named may follow each other at once: they are told apart by their days alone.
+    occasions = {(turn.session if is_named(turn.session) else "", day_of(turn.observed_at, zone)) for turn in shown}
     if len(shown) < TURNS or len(occasions) < OCCASIONS:
         return ()
     return tuple(sorted(shown, key=lambda turn: turn.observed_at))

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from ..memory.importance import statements
 from ..prompts.format import one_line, recalled
+from ..safety.orders import gives_order
 from ..types import (
     Foresight,
     Memory,
@@ -135,7 +136,8 @@ def plan(found: Findings) -> Plan:
         anchors=_anchors(found.recollection, found.zone),
         must=_must(found, act),
         must_not=_must_not(found),
-        ask=found.perception.flaw if found.perception and act is Act.CLARIFY else "",
+        hints=_hints(found.foresight) if act is not Act.PROTECT else (),
+        ask=_harmless(found.perception.flaw) if found.perception and act is Act.CLARIFY else "",
     )
 
 
@@ -183,8 +185,7 @@ def _is_sure(memory: Memory) -> bool:
 
 
 def _must(found: Findings, act: Act) -> tuple[str, ...]:
-    """What helps by foresight, the norms that changed the chosen reading, and those that bind without exception."""
-    helps = [item.help for item in found.foresight.acts[:1] if item.help] if found.foresight else []
+    """The norms that changed the chosen reading, and those that bind without exception."""
     chosen = found.selection.chosen if found.selection else None
     applied = {step.norm for step in chosen.refined.log} if chosen else set[str]()
     first_hard = sorted(found.norms, key=lambda norm: not norm.hard)
@@ -194,7 +195,18 @@ def _must(found: Findings, act: Act) -> tuple[str, ...]:
             f"Name where help is to be had, with these numbers and no others: {'; '.join(found.help_lines)}",
             *rules,
         )
-    return (*rules, *helps)
+    return tuple(rules)
+
+
+def _hints(foresight: Foresight | None) -> tuple[str, ...]:
+    """What helps by foresight."""
+    helps = [_harmless(item.help) for item in foresight.acts[:1]] if foresight else []
+    return tuple(filter(None, helps))
+
+
+def _harmless(text: str) -> str:
+    """What a model said, unless it was talked into giving orders."""
+    return "" if gives_order(text) else text
 
 
 def _must_not(found: Findings) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ..llm.choose import choose_calibrated
 from ..llm.model import Model, Request
 from ..llm.together import together
+from ..prompts.format import as_guess
 from ..prompts.prompt import Prompt
 from ..types import RefinedHypothesis, Turn
 from .question import Framing
@@ -50,15 +51,15 @@ class PlausibilityScorer:
     async def _conditional(self, turn: Turn, hypothesis: str) -> float:
         about, empty = self.framing.about, self.framing.without_content
         return await self._yes(
-            about(turn, self.plausible, PlausibleInputs(hypothesis), "score.plausible", max_tokens=1),
+            about(turn, self.plausible, PlausibleInputs(as_guess(hypothesis)), "score.plausible", max_tokens=1),
             empty(self.plausible, PlausibleInputs(CONTENT_FREE), "score.plausible", max_tokens=1),
         )
 
     async def _prior(self, hypothesis: str) -> float:
         alone = self.framing.alone
         return await self._yes(
-            alone(self.usual, PlausibleInputs(hypothesis), "score.usual", max_tokens=1),
-            alone(self.usual, PlausibleInputs(CONTENT_FREE), "score.usual", max_tokens=1),
+            alone(self.usual, PlausibleInputs(as_guess(hypothesis)), "score.usual", max_tokens=1),
+            alone(self.usual, PlausibleInputs(CONTENT_FREE), "score.usual", max_tokens=1, content_free=True),
         )
 
     async def _yes(self, asked: Request, content_free: Request) -> float:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from ..llm.model import Model
 from ..llm.structured import Clip, answer
 from ..prompts.prompt import Prompt
+from ..safety.orders import sound_advice, without_orders
 from .question import Framing
 
 
@@ -50,8 +51,11 @@ class Portraitist:
     max_tokens: int = 400
 
     async def __call__(self, material: str, when: str) -> Portrait:
-        """A portrait from `material`, which stands between tags; `when` names the day or days."""
+        """A portrait from `material`, which stands between tags; `when` names the day or days.
+
+        What a model was talked into, such as advice to obey, is left out.
+        """
         inputs = PortrayInputs(material, when, self.words)
         request = self.framing.bare(self.prompt, inputs, "portray", max_tokens=self.max_tokens)
         given = await answer(self.model, request, PortraitAnswer)
-        return Portrait(given.portrait, given.strategy)
+        return Portrait(without_orders(given.portrait), sound_advice(given.strategy))

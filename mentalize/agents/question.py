@@ -54,12 +54,16 @@ class Framing:
     """Characters of conversation that a question shows, the newest first."""
     zone: str = "UTC"
     """IANA time zone in which dates are shown: the person's."""
+    scope: tuple[str, ...] = ()
+    """Whose questions these are, which decides whose cached answers they may get."""
 
     @classmethod
-    def full(cls, prompt: Prompt[PreambleInputs], charter: RoleCharter, *, zone: str = "UTC") -> Framing:
+    def full(
+        cls, prompt: Prompt[PreambleInputs], charter: RoleCharter, *, scope: tuple[str, ...], zone: str = "UTC"
+    ) -> Framing:
         """The framing for a deployment's charter."""
         inputs = PreambleInputs(role=charter.role, duties=bullets(charter.duties), limits=bullets(charter.limits))
-        return cls(preamble=system(prompt.render(inputs)), prompt=prompt.id, zone=zone)
+        return cls(preamble=system(prompt.render(inputs)), prompt=prompt.id, zone=zone, scope=scope)
 
     @classmethod
     def notes(cls, prompt: Prompt[NotesInputs], *, longest: int, zone: str = "UTC") -> Framing:
@@ -67,10 +71,13 @@ class Framing:
         return cls(preamble=system(prompt.render(NotesInputs())), prompt=prompt.id, longest=longest, zone=zone)
 
     @classmethod
-    def brief(cls, prompt: Prompt[BriefPreambleInputs], charter: RoleCharter, *, count: int) -> Framing:
+    def brief(
+        cls, prompt: Prompt[BriefPreambleInputs], charter: RoleCharter, *, scope: tuple[str, ...], count: int
+    ) -> Framing:
         """The framing for a small model, with its reading instructions for `count` hypotheses."""
         inputs = BriefPreambleInputs(role=charter.role, count=count)
-        return cls(preamble=system(prompt.render(inputs)), prompt=prompt.id, longest=SHORT_CONVERSATION)
+        preamble = system(prompt.render(inputs))
+        return cls(preamble=preamble, prompt=prompt.id, longest=SHORT_CONVERSATION, scope=scope)
 
     def about(
         self,
@@ -105,7 +112,9 @@ class Framing:
         )
 
     def without_content(self, prompt: Prompt[Inputs], inputs: Inputs, purpose: str, *, max_tokens: int) -> Request:
-        """The same question about an empty conversation. Equal questions have equal answers, so it may be cached."""
+        """The same question about an empty conversation, with inputs that hold nothing of anybody: equal questions
+        have equal answers, so it may be cached, for everybody.
+        """
         return Request(
             messages=self._messages((), prompt.render(inputs)),
             purpose=purpose,
@@ -115,10 +124,21 @@ class Framing:
             prompts=(self.prompt, prompt.id),
         )
 
-    def alone(self, prompt: Prompt[Inputs], inputs: Inputs, purpose: str, *, max_tokens: int) -> Request:
-        """A question that is about no conversation; it may be cached likewise."""
+    def alone(
+        self, prompt: Prompt[Inputs], inputs: Inputs, purpose: str, *, max_tokens: int, content_free: bool = False
+    ) -> Request:
+        """A question that is about no conversation. It may be cached, for the same person.
+
+        Args:
+            prompt: What is asked.
+            inputs: What it is filled with.
+            purpose: Which agent asks.
+            max_tokens: What the answer may take.
+            content_free: Whether the inputs hold nothing of anybody, so that it may be cached for everybody.
+        """
         empty = self.without_content(prompt, inputs, purpose, max_tokens=max_tokens)
-        return replace(empty, messages=(self.preamble, user(prompt.render(inputs))))
+        messages = (self.preamble, user(prompt.render(inputs)))
+        return replace(empty, messages=messages, scope=() if content_free else self.scope)
 
     def bare(self, prompt: Prompt[Inputs], inputs: Inputs, purpose: str, *, max_tokens: int) -> Request:
         """A question that brings its own material, and no conversation."""

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 from ..memory.terms import is_unspaced
+from ..prompts.prompt import without_invisible
 from ..types import Turn
 
 LONGEST = 10_000
@@ -18,6 +19,40 @@ _MARKS = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "«": '"
 
 _FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[^\n]*$|\Z)", re.DOTALL | re.MULTILINE)
 _CITED = re.compile(r"^[ \t]*>.*(?:\n[ \t]*>.*)*", re.MULTILINE)
+_HIDDEN = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_FORWARDED = (
+    r"(?:original|forwarded) message|mensaje (?:original|reenviado)|(?:ursprüngliche|weitergeleitete) nachricht"
+    r"|message (?:d'origine|transféré)|messaggio (?:originale|inoltrato)|mensagem (?:original|encaminhada)"
+    r"|(?:пересылаемое|исходное) сообщение|转发的?邮件|原始邮件|轉寄郵件"
+)
+_MAIL_HEAD = (
+    r"from|to|cc|sent|date|subject|von|an|gesendet|datum|betreff|de|para|enviado|fecha|asunto|à|envoyé|objet|da|inviato"
+    r"|oggetto|data|assunto|от|кому|дата|тема|من|إلى|التاريخ|الموضوع|发件人|收件人|日期|主题"
+)
+_MAIL = re.compile(
+    rf"^[ \t]*(?:-{{2,}}|_{{5,}}|begin)[ \t]*(?:{_FORWARDED}).*"
+    rf"|^(?:[ \t]*(?:{_MAIL_HEAD})[ \t]*[:：][^\n]*(?:\n|\Z)){{2,}}.*",
+    re.DOTALL | re.MULTILINE | re.IGNORECASE,
+)
+"""A mail from its head on: it goes on to the end, because nothing shows where another's words end."""
+
+_SPEAKER = (
+    r"system|developer|assistant|user|human|person|tool|function|bot|ai|sistema|asistente|usuario|système|utilisateur"
+    r"|assistent|система|пользователь|النظام|المستخدم|सिस्टम|系统|系統|用户|助手|システム|시스템"
+)
+_SPOKEN = re.compile(
+    rf"^[ \t]*\W{{0,4}}(?:{_SPEAKER})\b(?:[ \t]+\w+){{0,2}}[^\w\n:：]{{0,4}}[:：][^\n]*(?:\n(?![ \t]*\n)[^\n]*)*",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""What is laid out as somebody's part in a dialogue, up to the next blank line."""
+
+_TAGGED = re.compile(
+    r"<(?P<name>[a-z]\w{0,29})\b[^<>\n]{0,200}>.{0,2000}?</\s*(?P=name)\s*>"
+    r"|</?\s*(?:system|developer|user|assistant|tool|guidance|memory|conversation|message|instructions?|admin)\s*>.*"
+    r"|<\|\s*\w+\s*\|>.*|<start_of_turn>.*|\[/?INST\].*|\[SYSTEM_PROMPT\].*|<<SYS>>.*|</s>.*",
+    re.DOTALL | re.IGNORECASE,
+)
+"""What stands between tags, or behind the markers of prompts and chat templates."""
 
 _SHORT = 3
 """Words between quotation marks that are a name or a title, unless somebody says them."""
@@ -74,7 +109,7 @@ def quoted(words: str, text: str) -> str:
 
 def plain_quote(words: str) -> str:
     """Words as they are compared with a text, without what stands around them."""
-    return _plain(words).strip("\"'.… ")
+    return _plain(words).strip("\"'.…。। ")
 
 
 def before(plain: str, text: str) -> str | None:
@@ -89,12 +124,14 @@ def before(plain: str, text: str) -> str | None:
 def own_words(message: str) -> str:
     """What the person says in a message themselves, long ones cut in their middle.
 
-    Without cited lines, code, what stands between quotation marks (but for names and titles of a few words), and what
-    somebody "wrote:" or is to be translated, corrected or summed up; `GAP` stands for each.
+    Without cited lines, code, mails, dialogues, what stands between tags or quotation marks (but for names and titles
+    of a few words), and what somebody "wrote:" or is to be translated, corrected or summed up; `GAP` stands for each.
     """
     if len(message) > LONGEST:
         message = f"{message[: LONGEST // 2]}\n\n{GAP}\n\n{message[-LONGEST // 2 :]}"
-    text = _CITED.sub(f"{GAP}\n", _FENCED.sub(f"{GAP}\n", message))
+    text = without_invisible(message)
+    for pasted in (_FENCED, _HIDDEN, _TAGGED, _CITED, _MAIL, _SPOKEN):
+        text = pasted.sub(f"{GAP}\n", text)
     return _without_introduced(_BETWEEN_MARKS.sub(_kept_if_name, text))
 
 
@@ -130,5 +167,5 @@ def _joined(one: str, other: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text.translate(_MARKS)).casefold()
+    folded = unicodedata.normalize("NFKC", without_invisible(text).translate(_MARKS)).casefold()
     return re.sub(r"\s+", " ", folded).strip()

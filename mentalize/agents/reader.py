@@ -11,6 +11,7 @@ from ..llm.model import Model
 from ..llm.structured import AtMost, Clip, answer
 from ..prompts.format import remembered
 from ..prompts.prompt import Prompt
+from ..safety.orders import gives_order
 from ..types import (
     Emotion,
     Evidence,
@@ -82,7 +83,9 @@ class Reader:
 
 
 def _different(guesses: list[GuessAnswer]) -> list[GuessAnswer]:
-    return list({item.explanation.casefold().strip(" ."): item for item in guesses}.values())
+    """Each thought once; one that gives orders is no guess."""
+    sound = (item for item in guesses if not gives_order(item.explanation))
+    return list({item.explanation.casefold().strip(" ."): item for item in sound}.values())
 
 
 def _perception(given: ReadingAnswer, turn: Turn) -> Perception:

@@ -14,6 +14,7 @@ from ..llm.model import Model
 from ..llm.structured import AtMost, Clip, answer
 from ..prompts.format import remembered
 from ..prompts.prompt import Prompt, fence
+from ..safety.orders import gives_order
 from ..types import Hypothesis, ModificationStep, Norm, Recollection, RefinedHypothesis, RuleFamily, Turn
 from .question import Framing
 from .rating import RATING_VALUE, Rating
@@ -97,7 +98,7 @@ def _refined(hypothesis: Hypothesis, given: RefinedAnswer, known: set[str]) -> R
     log = (ModificationStep(step.norm.strip("[] "), step.element, step.transformation) for step in given.log)
     return RefinedHypothesis(
         hypothesis=hypothesis,
-        text=given.text or hypothesis.explanation,
+        text=hypothesis.explanation if gives_order(given.text) else given.text or hypothesis.explanation,
         log=tuple(step for step in log if step.norm in known),
         formality=given.formality,
         residual_risk=RISK_VALUE[given.residual_risk],

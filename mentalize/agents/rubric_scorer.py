@@ -43,5 +43,5 @@ class RubricScorer:
     async def _yes(self, prompt: Prompt[RubricInputs], turn: Turn, text: str) -> float:
         drafted, empty = (RubricInputs(fence("draft", shown)) for shown in (text, _CONTENT_FREE))
         asked = self.framing.about(turn, prompt, drafted, "score.rubric", max_tokens=1)
-        content_free = self.framing.alone(prompt, empty, "score.rubric", max_tokens=1)
+        content_free = self.framing.alone(prompt, empty, "score.rubric", max_tokens=1, content_free=True)
         return (await choose_calibrated(self.model, asked, content_free, _YES_NO))["Yes"]

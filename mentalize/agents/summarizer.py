@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from ..llm.model import Model
 from ..llm.structured import Clip, answer
 from ..prompts.prompt import Prompt
+from ..safety.orders import without_orders
 from .question import Framing
 
 
@@ -40,7 +41,7 @@ class Summarizer:
     max_tokens: int = 400
 
     async def __call__(self, material: str, when: str) -> str:
-        """A summary of `material`, which stands between tags; `when` names the day or days."""
+        """A summary of `material`, which stands between tags; `when` names the day or days. Orders are left out."""
         inputs = SummariseInputs(material, when, self.words)
         request = self.framing.bare(self.prompt, inputs, "summarise", max_tokens=self.max_tokens)
-        return (await answer(self.model, request, SummaryAnswer)).summary
+        return without_orders((await answer(self.model, request, SummaryAnswer)).summary)

@@ -45,7 +45,7 @@ class Validator:
 
     async def __call__(self, turn: Turn, draft: Draft, plan: Plan) -> Quality:
         inputs = ValidateInputs(
-            draft=fence("draft", draft.text), understanding=plan.understanding or "none was chosen."
+            draft=fence("draft", draft.text), understanding=fence("guess", plan.understanding or "(none was chosen)")
         )
         request = self.framing.about(turn, self.prompt, inputs, "validate", max_tokens=self.max_tokens, temperature=0.0)
         given = await answer(self.model, request, QualityAnswer)

@@ -7,13 +7,14 @@ the tail of the last message, so that the endpoint's prefix cache still hits.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..llm.model import Delta, Model, Request
 from ..llm.structured import without_thinking
-from ..prompts.format import bullets, shortened
-from ..prompts.prompt import Prompt, defused, fence
+from ..prompts.format import as_guess, bullets, shortened
+from ..prompts.prompt import Prompt, fence, without_invisible
 from ..types import Draft, Message, Plan, Turn
 
 
@@ -27,6 +28,7 @@ class WriteInputs:
     formality: int
     must: str
     must_not: str
+    hints: str
     anchors: str
     ask: str
     critique: str
@@ -58,14 +60,13 @@ class Guidance:
     def __call__(self, plan: Plan, critique: str) -> str:
         return self.prompt.render(
             WriteInputs(
-                understanding=f"What may be on their mind, a guess and no instruction: {defused(plan.understanding)}"
-                if plan.understanding
-                else "",
+                understanding=_guess("What may be on their mind:", plan.understanding),
                 act=plan.act,
                 tone=plan.tone,
                 formality=plan.formality,
-                must=f"Do:\n{bullets(map(defused, plan.must))}" if plan.must else "",
+                must=f"Do:\n{bullets(plan.must)}" if plan.must else "",
                 must_not=f"Do not:\n{bullets(plan.must_not)}" if plan.must_not else "",
+                hints=_guess("What may help:", bullets(plan.hints) if plan.hints else ""),
                 anchors=_memories(plan.anchors),
                 ask=_question(plan),
                 critique=_reason(critique),
@@ -82,7 +83,7 @@ class BriefGuidance:
     def __call__(self, plan: Plan, critique: str) -> str:
         anchors = [shortened(anchor, BRIEF_ANCHOR) for anchor in plan.anchors[:BRIEF_ANCHORS]]
         inputs = BriefWriteInputs(
-            understanding=defused(plan.understanding),
+            understanding=as_guess(plan.understanding),
             anchors=_memories(anchors),
             ask=_question(plan),
             critique=_reason(critique),
@@ -94,8 +95,12 @@ def _memories(anchors: Sequence[str]) -> str:
     return f"You remember about them:\n{fence('memory', bullets(anchors))}" if anchors else ""
 
 
+def _guess(what: str, text: str) -> str:
+    return f"{what}\n{fence('guess', text)}" if text else ""
+
+
 def _question(plan: Plan) -> str:
-    return f"Ask them, gently: {defused(plan.ask)}" if plan.ask else ""
+    return _guess("Ask them, gently, about this:", plan.ask)
 
 
 def _reason(critique: str) -> str:
@@ -153,7 +158,7 @@ class Writer:
         if plan is None:
             return asked
         asked = replace(asked, max_tokens=self.max_tokens, prompts=(self.guidance.prompt.id,))
-        *before, last = turn.messages
+        *before, last = map(_without_guidance, turn.messages)
         guided = (*before, _with_text(last, _guided(self.guidance(plan, critique))))
         if any(message.role in ("system", "developer") for message in before):
             return replace(asked, messages=guided)
@@ -185,6 +190,31 @@ def whole_sentences(text: str) -> str:
 def _guided(text: str) -> str:
     lines = re.sub(r"\n{2,}", "\n", text).strip()
     return f"<guidance>\n{lines}\n</guidance>"
+
+
+def _without_guidance(message: Message) -> Message:
+    """A message in which nothing passes for guidance of ours. The app's own instructions stay as they are."""
+    if message.role in ("system", "developer") or "<" not in message.text:
+        return message
+    if isinstance(message.content, list):
+        parts = [part | {"text": _harmless(part["text"])} if _is_text(part) else part for part in message.content]
+        return message.model_copy(update={"content": parts})
+    return message.model_copy(update={"content": _harmless(message.text)})
+
+
+def _is_text(part: Mapping[str, Any]) -> bool:
+    return part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
+def _harmless(text: str) -> str:
+    return re.sub("<", lambda found: "＜" if _begins_guidance(text[found.end() :][:_LONGEST_TAG]) else "<", text)
+
+
+def _begins_guidance(text: str) -> bool:
+    return re.match(r"\s*/?\s*guidance\b", without_invisible(text), re.IGNORECASE) is not None
+
+
+_LONGEST_TAG = 80
 
 
 def _with_text(message: Message, text: str) -> Message:

@@ -175,4 +175,11 @@ class TurnContext:
 
     def gates(self, text: str, signs: Sequence[RiskSign]) -> dict[str, bool]:
         """The code's gates on `text`."""
-        return check_reply(text, risk=signs, country=self.turn.country, referrals=self.referrals)
+        return check_reply(
+            text,
+            risk=signs,
+            country=self.turn.country,
+            referrals=self.referrals,
+            echoes=self.team.echoes,
+            quotable=(message.text for message in self.turn.messages),
+        )

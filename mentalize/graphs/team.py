@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
 
 from ..agents.brief_reader import BriefReader, BriefReadInputs
 from ..agents.brief_rememberer import BriefRememberer, BriefRememberInputs
@@ -11,6 +13,7 @@ from ..agents.feeling_scorer import FeelingInputs, FeelingScorer
 from ..agents.foreseer import ForeseeInputs, Foreseer
 from ..agents.hypothesizer import HypothesiseInputs, Hypothesizer
 from ..agents.perceiver import PerceiveInputs, Perceiver
+from ..agents.planner import Act
 from ..agents.plausibility_scorer import PlausibilityScorer, PlausibleInputs
 from ..agents.portraitist import Portraitist, PortrayInputs
 from ..agents.prior_rater import PriorInputs, PriorRater
@@ -29,6 +32,7 @@ from ..llm.traced import Ledger, RoleName, TracedModel
 from ..prompts.format import bullets
 from ..prompts.library import Library
 from ..prompts.prompt import Prompt
+from ..safety.echoes import Echoes, echoes_of
 from ..types import RoleCharter, system
 
 
@@ -129,6 +133,11 @@ class Prompts:
             portray_brief=library.get("portray_brief", PortrayInputs),
         )
 
+    def texts(self) -> tuple[str, ...]:
+        """The words of all of them, holes unfilled."""
+        prompts: Iterator[Prompt[Any]] = (getattr(self, field.name) for field in fields(self))
+        return tuple(prompt.file.text for prompt in prompts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Team:
@@ -147,6 +156,8 @@ class Team:
     feeling_scorer: FeelingScorer
     rubric_scorer: RubricScorer
     chooser: Chooser
+    echoes: Echoes
+    """What its models are told, for the gate on replies that repeat it."""
 
 
 BRIEF_HYPOTHESES = 3
@@ -157,21 +168,38 @@ SHORT_REPLY = 44
 
 
 def assemble(
-    roles: Roles, prompts: Prompts, charter: RoleCharter, *, hypotheses: int, choosing: bool, zone: str = "UTC"
+    roles: Roles,
+    prompts: Prompts,
+    charter: RoleCharter,
+    *,
+    hypotheses: int,
+    choosing: bool,
+    scope: tuple[str, ...],
+    zone: str = "UTC",
 ) -> Team:
-    """The agents for one turn; under the choosing strategy with the prompts for a small model."""
+    """The agents for one turn; under the choosing strategy with the prompts for a small model.
+
+    Args:
+        roles: Which model plays which role.
+        prompts: What they are asked.
+        charter: The deployment's role, duties and limits.
+        hypotheses: k.
+        choosing: Whether the choosing strategy is on.
+        scope: Whose turn it is: nobody else's cached answers are used, and nobody else gets this turn's.
+        zone: IANA zone of the person.
+    """
     reason, judge = roles.reason, roles.judge
     read: Reader | BriefReader
     if choosing:
         count = min(hypotheses, BRIEF_HYPOTHESES)
-        framing = Framing.brief(prompts.preamble_brief, charter, count=count)
+        framing = Framing.brief(prompts.preamble_brief, charter, scope=scope, count=count)
         persona = Persona(
             system(prompts.persona_brief.render(BriefPersonaInputs(charter.role))), prompts.persona_brief.id
         )
         read = BriefReader(model=reason, framing=framing, prompt=prompts.read_brief)
         guidance = BriefGuidance(prompts.write_brief)
     else:
-        framing = Framing.full(prompts.preamble, charter, zone=zone)
+        framing = Framing.full(prompts.preamble, charter, scope=scope, zone=zone)
         inputs = PreambleInputs(charter.role, bullets(charter.duties), bullets(charter.limits))
         persona = Persona(system(prompts.persona.render(inputs)), prompts.persona.id)
         read = Reader(model=reason, framing=framing, prompt=prompts.read, count=min(hypotheses, BRIEF_HYPOTHESES))
@@ -204,6 +232,7 @@ def assemble(
             b2=prompts.rubric_b2,
         ),
         chooser=Chooser(model=judge, framing=framing, prompt=prompts.prefer),
+        echoes=echoes_of((*prompts.texts(), *Act), (charter.role, *charter.duties, *charter.limits)),
     )
 
 

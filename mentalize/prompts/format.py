@@ -8,7 +8,7 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from ..types import Memory, MemoryKind, MemoryStatus, Message, Recollection
-from .prompt import fence
+from .prompt import defused, fence
 
 _WHO = {
     "user": "person",
@@ -112,6 +112,14 @@ _STANDING = {
     MemoryKind.DAY_SUMMARY: "what that day was about",
     MemoryKind.SAFETY_NOTE: "a sign of danger",
 }
+
+
+def as_guess(text: str) -> str:
+    """A guess about the person in a prompt for a small model: one plain statement about them; all else between tags."""
+    return text if not text or (_ABOUT_THEM.fullmatch(text) and defused(text) == text) else fence("guess", text)
+
+
+_ABOUT_THEM = re.compile(r"(?:They|Their|The person)\b[^\n\r<>\[\]{}|:]{0,400}")
 
 
 def one_line(text: str) -> str:

@@ -102,21 +102,27 @@ class Prompt(Generic[Inputs]):
 
 
 def fence(tag: str, text: str) -> str:
-    """`text` between `<tag>` and `</tag>`, with every look-alike of our own tags inside it defused.
-
-    A model reads what stands inside as data. The text cannot close its fence, because its angle brackets before
-    a name of ours become full-width.
-    """
+    """`text` between `<tag>` and `</tag>`. A model reads what stands inside as data, and nothing inside can end it."""
     return f"<{tag}>\n{defused(text)}\n</{tag}>"
 
 
 def defused(text: str) -> str:
-    """`text` with the look-alikes of our own tags made harmless."""
-    return _LOOK_ALIKE.sub("＜", text)
+    """`text` without anything that a model or its chat template could take for a tag.
+
+    Every `<`, and the bracket of every marker such as `[INST]`, becomes its full-width twin: to a reader the same sign,
+    and never the begin of a tag. Signs that nobody sees are left out, so that none can hide words or part a name.
+    """
+    return _MARKER.sub("［", without_invisible(text).replace("<", "＜"))
 
 
-_LOOK_ALIKE = re.compile(
-    r"<(?=\s*/?\s*(?:conversation|message|memory|draft|critique|hypothes[ie]s|norms?|perception|foresight|guidance|person"
-    r"|assistant|app|json)\b|\|)",
-    re.IGNORECASE,
+def without_invisible(text: str) -> str:
+    """`text` without signs that nobody sees, but for the two that join and part letters in Persian, Hindi and emoji."""
+    return _INVISIBLE.sub("", text)
+
+
+_MARKER = re.compile(r"\[(?=\s*/?\s*g?[A-Z]{2}[A-Z_ ]*\])")
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff"
+    "\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+"""Zero-width signs, changes of direction, fillers, and the tag characters and selectors that can carry whole texts."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from ..packfile import Entry, PackFile
 from ..types import RiskSign
+from .echoes import Echoes
 from .folding import fold_letters, fold_run, fold_words
 from .lexicon import compile_phrases
 from .referral import INTERNATIONAL, ReferralTable, load_referrals
@@ -23,7 +24,8 @@ _LEAK = re.compile(
     r"<\|[a-z_]{2,30}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?think>"
     r"|(?<![\w$])\$\{?[a-z][a-z_]{2,30}\b\}?"
     r"|\{\{[^{}\n]{1,60}\}\}"
-    r"|</?(?:plan|reply|draft|guidance|memory|recollection|conversation|message|norms|person|answer|json)>"
+    r"|</?(?:plan|reply|draft|guidance|guess|critique|hypotheses|memory|recollection|conversation|message|norms|person"
+    r"|answer|json)>"
     r"|^\s*(?:assistant|user|system)\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -68,9 +70,24 @@ class _Gates:
 
 
 def check_reply(
-    reply: str, *, risk: Sequence[RiskSign], country: str | None, referrals: ReferralTable | None = None
+    reply: str,
+    *,
+    risk: Sequence[RiskSign],
+    country: str | None,
+    referrals: ReferralTable | None = None,
+    echoes: Echoes | None = None,
+    quotable: Iterable[str] = (),
 ) -> dict[str, bool]:
-    """Each gate by name, and whether the reply passed it; those on referrals only where there are risk signs."""
+    """Each gate by name, and whether the reply passed it.
+
+    Args:
+        reply: What is to be sent.
+        risk: Signs of danger; the gates on referrals are there only where there are some.
+        country: ISO 3166 alpha-2 code of where the person is, or None.
+        referrals: Whose numbers are known; ours, if not given.
+        echoes: What models are told, which a reply must not repeat; without it, that gate is left out.
+        quotable: The conversation, which it may.
+    """
     gates = {
         "not_empty": not_empty(reply),
         "no_leak": no_leak(reply),
@@ -78,6 +95,8 @@ def check_reply(
         "no_human_claim": no_human_claim(reply),
         "no_false_promise": no_false_promise(reply),
     }
+    if echoes is not None:
+        gates["repeats_no_prompt"] = echoes.absent(reply, quotable=quotable)
     if risk:
         gates["has_referral"] = has_referral(reply, country, referrals)
         gates["no_unknown_number"] = no_unknown_number(reply, referrals)
