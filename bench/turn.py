@@ -11,27 +11,21 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
-import itertools
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from answerer import CORES, HYPOTHESES, MESSAGE, Answerer, started, stay_on, words
 
-from openai_server import OpenAIServer, Reply, schema_of
+from openai_server import OpenAIServer
 
-MESSAGE = "I'm fine. Go without me, really."
 EFFORTS = ("none", "minimal", "low", "medium", "high")
-HYPOTHESES = 6
 
 REPLAY_CALLS = 37
 REPLAY_PROMPT_TOKENS = 7_835
@@ -51,96 +45,20 @@ REMEMBERED = 1_000
 # --- the server -------------------------------------------------------------------------------------------
 
 
-class Answerer:
-    """Fills the JSON schema of a request as a cooperative model would; each answer's words are new.
-
-    New words keep caches of equal questions from answering in the server's place.
-    """
-
-    EMPTY = frozenset({"risk", "broken_rules", "critique", "flaw", "memory"})
-    """Fields that would send the turn another way: signs of danger, vetoes, a demand for revision."""
-    QUOTES = frozenset({"words", "trigger"})
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._numbers = itertools.count(1)
-
-    def __call__(self, body: dict[str, Any]) -> Reply:
-        number = next(self._numbers)
-        schema = schema_of(body)
-        if schema is None:
-            return Reply(text=words(REPLAY_COMPLETION_TOKENS // REPLAY_CALLS, number), delay=self._seconds)
-        return Reply(text=json.dumps(self._value(schema, schema, "", 1, number)), delay=self._seconds)
-
-    def _value(self, schema: Mapping[str, Any], root: Mapping[str, Any], name: str, index: int, number: int) -> Any:
-        if "$ref" in schema:
-            schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
-        if options := schema.get("enum"):
-            return self._option(options, index)
-        match schema.get("type"):
-            case "object":
-                fields: Mapping[str, Any] = schema.get("properties", {})
-                return {key: self._value(inner, root, key, index, number) for key, inner in fields.items()}
-            case "array":
-                count = 0 if name in self.EMPTY else min(schema.get("maxItems", 3), HYPOTHESES)
-                return [self._value(schema["items"], root, name, at, number) for at in range(1, count + 1)]
-            case "integer" | "number":
-                return min(max(3, schema.get("minimum", 3)), schema.get("maximum", 3))
-            case "boolean":
-                return False
-            case _:
-                return self._text(schema, name, index, number)
-
-    def _option(self, options: list[str], index: int) -> str:
-        if "none" in options:
-            return "none"
-        return options[-1] if "very high" in options else options[index % len(options)]
-
-    def _text(self, schema: Mapping[str, Any], name: str, index: int, number: int) -> str:
-        if name in self.EMPTY:
-            return ""
-        if name == "id":
-            return f"h{index}"
-        text = MESSAGE if name in self.QUOTES else words(16, number * 100 + index)
-        return text[: schema.get("maxLength", len(text))]
-
-
-def words(count: int, seed: int) -> str:
-    """A text of `count` words that differs from that of any other seed."""
-    vocabulary = ("they", "may", "want", "to", "be", "asked", "again", "and", "fear", "that", "nobody", "will")
-    return " ".join([f"In reading {seed}", *(vocabulary[at % len(vocabulary)] for at in range(count - 3))])
-
-
 async def serve(seconds: float) -> None:
-    async with OpenAIServer(Answerer(seconds)) as server:
+    async with OpenAIServer(Answerer(seconds, count=REPLAY_COMPLETION_TOKENS // REPLAY_CALLS)) as server:
         print(server.base_url, flush=True)
         await asyncio.Event().wait()
-
-
-CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
-
-
-def stay_on(core: int) -> None:
-    """Keep this process, and those that it starts from now on, on one core."""
-    os.sched_setaffinity(0, {core})
 
 
 @contextlib.contextmanager
 def server(seconds: float) -> Iterator[str]:
     """The base URL of a server in a process of its own, on another core than ours where there are two."""
-    if CORES:
-        stay_on(max(CORES))
-    command = [sys.executable, __file__, "--serve", str(seconds)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    if CORES:
-        stay_on(min(CORES))
-    assert process.stdout is not None
-    try:
+    with started([sys.executable, __file__, "--serve", str(seconds)], core=max(CORES, default=None)) as process:
+        if CORES:
+            stay_on(min(CORES))
+        assert process.stdout is not None
         yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
 
 
 # --- what is measured -------------------------------------------------------------------------------------

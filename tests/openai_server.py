@@ -66,6 +66,7 @@ class Received:
     path: str
     headers: Mapping[str, str]
     body: dict[str, Any]
+    raw: bytes
     at: float
     """`time.perf_counter()` on arrival."""
     client: tuple[str, int]
@@ -118,6 +119,10 @@ class OpenAIServer:
         """Whether so many requests arrived; waits for them."""
         return await self._wait_for(lambda: len(self.requests) >= count, within)
 
+    async def idle(self, *, within: float = 2.0) -> bool:
+        """Whether no request is in work; waits for it."""
+        return await self._wait_for(lambda: self.active == 0, within)
+
     async def _wait_for(self, condition: Callable[[], bool], within: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
@@ -130,9 +135,10 @@ class OpenAIServer:
         return web.json_response({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        body: dict[str, Any] = json.loads(await request.read())
+        raw = await request.read()
+        body: dict[str, Any] = json.loads(raw)
         client = request.transport.get_extra_info("peername") if request.transport else ("", 0)
-        self.requests.append(Received(request.path, dict(request.headers), body, time.perf_counter(), client))
+        self.requests.append(Received(request.path, dict(request.headers), body, raw, time.perf_counter(), client))
         self._changed.set()
         with self._in_work():
             return await self._answer(request, body, await self._reply(body))
@@ -150,6 +156,7 @@ class OpenAIServer:
             raise
         finally:
             self.active -= 1
+            self._changed.set()
 
     async def _reply(self, body: dict[str, Any]) -> Reply:
         script = self.script
@@ -233,7 +240,7 @@ async def _events(body: dict[str, Any], reply: Reply) -> AsyncIterator[bytes]:
         delta = {"content": word} if index else {"role": "assistant", "content": word}
         yield _event(_chunk(body, {"delta": delta, "finish_reason": None}))
     yield _event(_chunk(body, {"delta": dict(reply.message), "finish_reason": reply.finish_reason}))
-    if body.get("stream_options", {}).get("include_usage"):
+    if (body.get("stream_options") or {}).get("include_usage"):
         yield _event(_chunk(body, None) | {"usage": _usage(body, reply)})
     yield b"data: [DONE]\n\n"
 
