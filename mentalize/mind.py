@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import structlog
 
 from .agents.danger import signs_in
-from .agents.intake import SIDE_TASK, SMALL_TALK, Route, intake, is_side_task, route
+from .agents.intake import SIDE_TASK, SMALL_TALK, Route, intake, is_certainly_side_task, is_side_task, route
 from .agents.intake import effort as effort_named
 from .agents.language import language_of
 from .agents.quotes import quoted
@@ -197,7 +197,7 @@ class Mind:
             context = await self._begin(messages, who, effort, memory, parameters or {}, mode, at_most)
         return OpenTurn(context, self._models["write"], self._busy, self._conclude)
 
-    @property
+    @cached_property
     def upstreams(self) -> tuple[str, ...]:
         """The names under which the models themselves can be asked by `relay`, the one that writes first."""
         from .llm.relay import served_name
@@ -306,9 +306,13 @@ class Mind:
 
     def _load(self) -> None:
         from .graphs.turn import graph
+        from .llm.relay import innermost, relays
 
         for effort in _BY_COST:
             graph(effort, choosing=self._choosing)
+        for model in map(innermost, self._models.values()):
+            if relays(model):
+                model.load()
         signs_in(intake("Hello.", at=self._clock()), self._referrals)
         _ = self._prompts
 
@@ -376,6 +380,7 @@ class Mind:
             self._charter,
             hypotheses=min(settings.hypotheses, BRIEF_HYPOTHESES) if choosing else settings.hypotheses,
             choosing=choosing,
+            scope=(who.tenant, who.user) if who else (turn.id,),
             zone=self._zone(who),
         )
         return TurnContext(
@@ -626,7 +631,7 @@ def memories_of(settings: Settings, *, clock: Callable[[], datetime] = lambda: d
 
 def _is_of_the_app(turn: Turn, risk: Sequence[RiskSign]) -> bool:
     """Whether the message is a side task, and not a person's who is in danger and asks for something like one."""
-    return is_side_task(turn) and (not risk or turn.text.lstrip().startswith("###"))
+    return is_certainly_side_task(turn) if risk else is_side_task(turn)
 
 
 def _said(error: BaseException) -> str:

@@ -245,7 +245,7 @@ class KeyLimits(_Table):
     tokens_per_minute: int | None = Field(
         default=None, ge=1, description="Tokens per minute of all calls to models together; None: no limit."
     )
-    concurrent_turns: int = Field(default=256, ge=1, description="Requests in work at the same time.")
+    concurrent_turns: int = Field(default=1_024, ge=1, description="Requests in work at the same time.")
     body_bytes: int = Field(default=20 * 2**20, ge=1_024, description="Bytes of one request's body.")
 
 
@@ -268,7 +268,7 @@ class ServerSettings(_Table):
         default=0, description="Silence of a stream after which a comment keeps it alive; 0 for never."
     )
     turns: int = Field(
-        default=64, ge=1, description="Turns with thought at a time; beyond, effort falls, and then requests are refused."
+        default=64, ge=1, description="Turns with thought at a time; beyond, they get less of it, and then none."
     )
     limits: KeyLimits = Field(default=KeyLimits(), description="Limits of keys that have none of their own.")
     limits_url: str = Field(
@@ -343,7 +343,7 @@ class Settings(BaseSettings):
     call_seconds: Seconds | None = Field(
         default=None, description="Seconds that one attempt at a model call may take; None: 60, embedded models 300."
     )
-    concurrency: int = Field(default=16, ge=1, le=4_096, description="Calls in flight to one endpoint at most.")
+    concurrency: int = Field(default=64, ge=1, le=4_096, description="Calls in flight to one endpoint at most.")
     retries: int = Field(default=2, ge=0, le=10, description="Further attempts after an error that may pass.")
 
     charter: str = Field(

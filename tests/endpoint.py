@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 
+from mentalize.llm.model import Model
 from mentalize.mind import Mind
 from mentalize.server.app import create
 from mentalize.server.protocol import PunctualProtocol
@@ -63,8 +64,18 @@ def thoughtful(text: str = WARM, *, delay: float = 0.0, **answers: Any) -> Scrip
 
 
 @asynccontextmanager
-async def served(folder: Path, script: Script | None = None, **settings: Any) -> AsyncIterator[Endpoint]:
-    """Serve, with a database in `folder`, until the block ends. `settings` are those of `Settings`."""
+async def served(
+    folder: Path,
+    script: Script | None = None,
+    *,
+    models: Mapping[str, Model] | None = None,
+    protocol: type[PunctualProtocol] = PunctualProtocol,
+    **settings: Any,
+) -> AsyncIterator[Endpoint]:
+    """Serve, with a database in `folder`, until the block ends.
+
+    `settings` are those of `Settings`; `models` take the place of the upstream, by role or as `model`.
+    """
     async with OpenAIServer(script if script is not None else thoughtful()) as upstream:
         chosen: dict[str, Any] = {
             "model": "openai_compatible/scripted",
@@ -72,11 +83,12 @@ async def served(folder: Path, script: Script | None = None, **settings: Any) ->
             "cache_folder": folder,
             "memory": {"url": f"sqlite:///{folder}/memory.db", "embedder": "fake"},
         }
-        mind = Mind(Settings(**{**chosen, **settings}))
+        given: dict[str, Any] = dict(models or {})
+        mind = Mind(Settings(**{**chosen, **settings}), **given)
         bound = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             create(mind, owned=True),
-            http=PunctualProtocol,
+            http=protocol,
             ws="none",
             lifespan="on",
             log_config=None,

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from mentalize import Mind, ModelError
+from mentalize import Identity, Mind, ModelError
 from mentalize.errors import ModelRateLimited, ModelTimeout, ModelUnauthorized, ModelUnavailable
 from mentalize.llm.model import StructuredMode
 from mentalize.mind import Event, Finished, TextDelta
 from openai_server import OpenAIServer, Reply, obedient, schema_of
 
 TEXT = "I'm fine. Go without me, really."
+ANA, BEN = Identity("acme", "ana"), Identity("acme", "ben")
 
 
 def mind(server: OpenAIServer, folder: Path, **settings: Any) -> Mind:
@@ -26,12 +27,14 @@ def mind(server: OpenAIServer, folder: Path, **settings: Any) -> Mind:
 
 async def test_a_medium_turn_is_eight_calls_four_deep_on_a_real_socket(tmp_path: Path) -> None:
     async with OpenAIServer(obedient(delay=0.02)) as server, mind(server, tmp_path, max_revisions=0) as mentalizing:
-        reply = await mentalizing.reply(TEXT, effort="medium")
+        reply = await mentalizing.reply(TEXT, who=ANA, effort="medium", memory="off")
         assert (reply.trace.calls, reply.trace.depth, reply.trace.failures) == (8, 4, ())
         assert server.most_active >= 3, "independent calls are in work at the same time"
         probes = len(server.requests) - 8
-        await mentalizing.reply(TEXT, effort="medium")
+        await mentalizing.reply(TEXT, who=ANA, effort="medium", memory="off")
         assert len(server.requests) == probes + 8 + 7, "nothing is probed again, and equal priors are not asked again"
+        await mentalizing.reply(TEXT, who=BEN, effort="medium", memory="off")
+        assert len(server.requests) == probes + 8 + 7 + 8, "whether they were asked for somebody else cannot be told"
 
 
 async def test_the_probe_outlives_the_process(tmp_path: Path) -> None:

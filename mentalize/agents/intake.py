@@ -39,6 +39,11 @@ _SIDE_TASK_OF_SYSTEM = re.compile(
     r"|available tools: .*\n\s*your task is to choose and return the correct tool)"
 )
 """The same in a system message, with the person's words quoted in the user's."""
+_WORD_FOR_WORD = re.compile(
+    r"(?is)\A\s*(###|provide a concise,? 5-word-or-less title\b|analyze this conversation and provide:\s+1\."
+    r"|your task is to reflect the speaker's likely facial expression)"
+)
+"""How apps alone begin. The words of danger in such a message are quoted from the conversation."""
 _PLAIN_TEXT = {"type": "text"}
 """A response format that asks for nothing."""
 
@@ -108,8 +113,17 @@ def route(turn: Turn, requested: Effort, *, default: Effort) -> Route:
 
 def is_side_task(turn: Turn) -> bool:
     """Whether an app asks for something about the conversation, in the person's place."""
+    return bool(_SIDE_TASK.match(turn.text)) or _is_ordered(turn)
+
+
+def is_certainly_side_task(turn: Turn) -> bool:
+    """Whether nobody but an app words it so: signs of danger in it are quoted, and no person asks for anything."""
+    return is_side_task(turn) and (bool(_WORD_FOR_WORD.match(turn.text)) or _is_ordered(turn))
+
+
+def _is_ordered(turn: Turn) -> bool:
     orders = (message.text for message in turn.messages if message.role == "system")
-    return bool(_SIDE_TASK.match(turn.text)) or any(map(_SIDE_TASK_OF_SYSTEM.match, orders))
+    return any(map(_SIDE_TASK_OF_SYSTEM.match, orders))
 
 
 def effort(name: str | Effort) -> Effort:

@@ -18,6 +18,7 @@ from .wrapper import WrappedModel
 class CachedModel(WrappedModel):
     """Keeps the answers to requests that are marked `cacheable`; streams are never kept.
 
+    How fast an answer comes tells whether it was kept. So it is only for equal requests of the same `scope`.
     Equal requests that are in work at the same time are sent once. An answer that was not made for this request comes
     back with `cached=True` and a usage of zero. Errors are not kept.
 
@@ -59,6 +60,7 @@ def _from_cache(answer: Completion) -> Completion:
 def _key(request: Request) -> str:
     """A digest of everything that affects the answer, which leaves out the purpose."""
     asked = {
+        "scope": request.scope,
         "messages": [message.as_openai() for message in request.messages],
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,

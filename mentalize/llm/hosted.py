@@ -56,6 +56,10 @@ class LiteLLMModel:
         """LiteLLM's string, by which clients ask for it too."""
         return self._model
 
+    def load(self) -> None:
+        """Import LiteLLM."""
+        litellm()
+
     async def exchange(self, body: Mapping[str, Any], raw: bytes | None, headers: Mapping[str, str]) -> Exchange:
         """Send a client's own body by way of LiteLLM, and give the answer in OpenAI's form; see `relay`."""
         answer = await self._send(body)

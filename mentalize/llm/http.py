@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import (
@@ -25,7 +26,7 @@ from .events import EventParser
 from .model import Capabilities, Choice, Completion, Delta, Request
 from .probe import CapabilityCache, probe
 from .relay import Exchange
-from .wire import ChunkReader, as_mapping, completion_of, request_body
+from .wire import ChunkReader, as_mapping, completion_of, parsed, request_body
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -37,6 +38,7 @@ _END_SECONDS = 0.5
 _RELAY_SECONDS = 600.0
 """The longest silence of an endpoint to which a client's own request was handed on; OpenAI's clients wait as long."""
 _LONGEST_MESSAGE = 500
+_OPTIONS = "stream_options"
 _REFUSALS_OF_UNKNOWN_FIELDS = frozenset({400, 422})
 
 
@@ -72,6 +74,7 @@ class OpenAICompatibleModel:
         self._capabilities = capabilities or CapabilityCache()
         self._seconds = seconds
         self._takes_constraints = True
+        self._takes_options = True
         self._sessions: dict[asyncio.AbstractEventLoop, tuple[ClientSession, AsyncGenerator[None]]] = {}
 
     @property
@@ -113,6 +116,10 @@ class OpenAICompatibleModel:
                 raise self._broken_off()
             yield reader.last()
             await _read_to_the_end(response)
+
+    def load(self) -> None:
+        """Import what the first request would import."""
+        import_module("aiohttp")
 
     async def exchange(self, body: Mapping[str, Any], raw: bytes | None, headers: Mapping[str, str]) -> Exchange:
         """Send a client's own body, and give the answer as it comes; see `relay`.
@@ -175,6 +182,12 @@ class OpenAICompatibleModel:
         with self._translated():
             response = await self._post(request, stream=stream, constrained=constrained)
             try:
+                if stream and self._takes_options and response.status in _REFUSALS_OF_UNKNOWN_FIELDS:
+                    refusal = await self._refusal(response)
+                    if _OPTIONS not in str(refusal):
+                        raise refusal
+                    self._takes_options = False
+                    response = await self._post(request, stream=stream, constrained=constrained)
                 if constrained and response.status in _REFUSALS_OF_UNKNOWN_FIELDS:
                     refusal = await self._refusal(response)
                     response = await self._post(request, stream=stream, constrained=False)
@@ -190,9 +203,11 @@ class OpenAICompatibleModel:
                 response.release()
 
     async def _post(self, request: Request, *, stream: bool, constrained: bool) -> ClientResponse:
-        content = _encoded(request_body(request, self._model, stream=stream, constrained=constrained))
+        body = request_body(request, self._model, stream=stream, constrained=constrained)
+        if not self._takes_options:
+            body.pop(_OPTIONS, None)
         session = await self._session()
-        return await session.post(f"{self._base_url}/chat/completions", data=content)
+        return await session.post(f"{self._base_url}/chat/completions", data=_encoded(body))
 
     async def _session(self) -> ClientSession:
         loop = asyncio.get_running_loop()
@@ -237,7 +252,7 @@ class OpenAICompatibleModel:
 
     def _json(self, content: bytes) -> object:
         try:
-            value = json.loads(content)
+            value = parsed(content)
         except ValueError as error:
             raise MalformedAnswer(
                 f"{self.endpoint} sent something that is not JSON: {self._quoted(content)}",
@@ -253,7 +268,7 @@ class OpenAICompatibleModel:
 
     def _refusal_of(self, status: int, content: bytes, headers: Mapping[str, str]) -> ModelError:
         try:
-            body = json.loads(content)
+            body = parsed(content)
         except ValueError:
             body = content.decode("utf-8", "replace")
         said = self._said(as_mapping(body).get("error") or body)
@@ -355,7 +370,7 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
 def _is_error_body(content: bytes) -> bool:
     """Whether an error is told in OpenAI's form."""
     try:
-        body = json.loads(content)
+        body = parsed(content)
     except ValueError:
         return False
     return isinstance(as_mapping(as_mapping(body).get("error")).get("message"), str)

@@ -64,6 +64,8 @@ class Request:
     """How many alternatives per token to return with log-probabilities; 0 for none."""
     cacheable: bool = False
     """Whether an equal request may be answered from `CachedModel`."""
+    scope: tuple[str, ...] = ()
+    """Whose it is: what was answered in one scope answers nothing in another. Empty: it holds nothing of anybody."""
     prompts: tuple[str, ...] = ()
     """The prompts it was made from, each as `id@version#digest`; for the trace."""
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])

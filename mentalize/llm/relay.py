@@ -1,7 +1,7 @@
 """Relay: an endpoint's answer handed on as it came, for requests that pass through.
 
 Only what would mislead a client is changed: the model's name, where the client knows it by another one; a missing
-`index` of tool-call deltas; fields of a server-sent event that break clients (`id`, `retry`).
+`index` or a repeated `id` of tool-call deltas; fields of a server-sent event that break clients (`id`, `retry`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, TypeGuard, cast
 
 from pydantic import ValidationError
 
@@ -20,10 +20,20 @@ from ..errors import InputError, MalformedAnswer, ModelRefused, ModelUnavailable
 from ..types import Message, Usage
 from .events import EventParser
 from .model import Completion, Delta, Model, Request
-from .wire import answer_body, as_mapping, chunk_body, completion_of, first_choice, usage_body, usage_of
+from .wire import (
+    answer_body,
+    as_mapping,
+    chunk_body,
+    completion_of,
+    first_choice,
+    parsed,
+    reason_of,
+    usage_body,
+    usage_of,
+)
 from .wrapper import WrappedModel, closing
 
-__all__ = ["Exchange", "Heard", "Relayed", "Relaying", "relay", "served_name"]
+__all__ = ["Exchange", "Heard", "Relayed", "Relaying", "innermost", "relay", "relays", "served_name"]
 
 _OPTIONS = "stream_options"
 _REFUSED = frozenset({400, 422})
@@ -44,9 +54,12 @@ class Exchange:
     """Closing it stops the endpoint."""
 
 
-@runtime_checkable
 class Relaying(Protocol):
     """A model whose endpoint speaks OpenAI's format itself."""
+
+    def load(self) -> None:
+        """Import what the first request would import. Safe in a thread."""
+        ...
 
     @property
     def served_name(self) -> str:
@@ -89,10 +102,15 @@ def innermost(model: Model) -> Model:
     return model
 
 
+def relays(model: object) -> TypeGuard[Relaying]:
+    """Whether this model is one. A protocol's own check is dear, and every request makes this one."""
+    return hasattr(model, "exchange")
+
+
 def served_name(model: Model) -> str:
     """The name by which clients ask for this model."""
     inner = innermost(model)
-    return inner.served_name if isinstance(inner, Relaying) else inner.name
+    return inner.served_name if relays(inner) else inner.name
 
 
 async def relay(
@@ -110,7 +128,7 @@ async def relay(
         ModelError: there is no answer to hand on, or the endpoint does not accept our own key.
     """
     inner = innermost(model)
-    if not isinstance(inner, Relaying):
+    if not relays(inner):
         return await _put_together(inner, body)
     known_as = body.get("model")
     same = known_as == inner.served_name
@@ -128,7 +146,8 @@ async def relay(
     if exchange.streams:
         content = _edited_events(exchange.body, editor)
     elif body.get("stream") and exchange.status == 200:
-        return _as_stream(await _whole(exchange.body), body, heard)
+        content = _one_by_one(_as_chunks(await _whole(exchange.body), body), editor)
+        return Relayed(200, exchange.headers, True, content, heard)
     else:
         content = _edited_whole(exchange.body, editor)
     return Relayed(exchange.status, exchange.headers, exchange.streams, content, heard)
@@ -144,27 +163,30 @@ class _Editor:
     model: str | None
     """The name that the client knows; None where the endpoint's is the same."""
     heard: Heard
-    _calls: dict[int, int] = field(default_factory=dict[int, int])
-    """How many tool calls each choice has begun, for endpoints that do not number them."""
+    failed: bool = False
+    """Whether the endpoint has said that it failed, in the middle of a stream."""
+    _calls: dict[int, _Calls] = field(default_factory=dict[int, "_Calls"])
+    """The tool calls that each choice has begun."""
 
     def event(self, data: str) -> str:
         """The data of one event."""
         try:
-            chunk: Any = json.loads(data)
+            chunk: Any = parsed(data)
         except ValueError:
             return data
         if not isinstance(chunk, dict):
             return data
         chunk = cast("dict[str, Any]", chunk)
+        self.failed = self.failed or bool(chunk.get("error"))
         self._hear(chunk, "delta")
-        numbered = '"tool_calls"' in data and self._number_tool_calls(chunk)
+        mended = '"tool_calls"' in data and self._mend_tool_calls(chunk)
         renamed = self._rename(chunk)
-        return _dumped(chunk) if numbered or renamed else data
+        return _dumped(chunk) if mended or renamed else data
 
     def whole(self, content: bytes) -> bytes:
         """A whole body."""
         try:
-            body: Any = json.loads(content)
+            body: Any = parsed(content)
         except ValueError:
             return content
         if not isinstance(body, dict):
@@ -181,7 +203,7 @@ class _Editor:
         text = as_mapping(choice.get(part)).get("content")
         if isinstance(text, str):
             self.heard.text += text
-        self.heard.finish_reason = choice.get("finish_reason") or self.heard.finish_reason
+        self.heard.finish_reason = reason_of(choice) or self.heard.finish_reason
 
     def _rename(self, body: dict[str, Any]) -> bool:
         if self.model is None or "model" not in body:
@@ -189,24 +211,53 @@ class _Editor:
         body["model"] = self.model
         return True
 
-    def _number_tool_calls(self, chunk: Mapping[str, Any]) -> bool:
-        """Give tool-call deltas the `index` that clients put them together by; whether one lacked it."""
+    def _mend_tool_calls(self, chunk: Mapping[str, Any]) -> bool:
+        """Make tool-call deltas such that clients can put them together; whether one was not."""
         changed = False
         choices = chunk.get("choices")
-        for choice in cast("list[object]", choices) if isinstance(choices, list) else []:
-            fields = as_mapping(choice)
-            calls = as_mapping(fields.get("delta")).get("tool_calls")
-            for call in cast("list[object]", calls) if isinstance(calls, list) else []:
-                if isinstance(call, dict) and not isinstance(cast("dict[str, Any]", call).get("index"), int):
-                    self._number(int(fields.get("index") or 0), cast("dict[str, Any]", call))
-                    changed = True
+        for choice in map(as_mapping, cast("list[object]", choices) if isinstance(choices, list) else ()):
+            calls = as_mapping(choice.get("delta")).get("tool_calls")
+            place = choice.get("index")
+            begun = self._calls.setdefault(place if isinstance(place, int) else 0, {})
+            for call in cast("list[object]", calls) if isinstance(calls, list) else ():
+                if isinstance(call, dict):
+                    fields = cast("dict[str, Any]", call)
+                    changed |= _numbered(fields, begun)
+                    changed |= _without_repeats(fields, begun)
         return changed
 
-    def _number(self, choice: int, call: dict[str, Any]) -> None:
-        """A delta with an id begins the next call; one without goes on with the last."""
-        begun = self._calls.get(choice, 0) + (1 if call.get("id") or not self._calls.get(choice) else 0)
-        self._calls[choice] = begun
-        call["index"] = begun - 1
+
+_Calls = dict[int, tuple[object, object]]
+"""The id and the function's name of each tool call that was begun, by its `index`."""
+
+
+def _numbered(call: dict[str, Any], begun: _Calls) -> bool:
+    """Give a delta the `index` that clients put it together by; whether it lacked it.
+
+    One with a new id begins the next call; one without an id goes on with the last.
+    """
+    if isinstance(call.get("index"), int):
+        return False
+    name, last = call.get("id"), max(begun, default=-1)
+    same = [index for index, (other, _) in begun.items() if other == name] if name else [max(last, 0)]
+    call["index"] = same[0] if same else last + 1
+    return True
+
+
+def _without_repeats(call: dict[str, Any], begun: _Calls) -> bool:
+    """Take from a delta the id and the name that an earlier one gave: clients append them. Whether there were any."""
+    name, function = call.get("id"), call.get("function")
+    title = as_mapping(function).get("name")
+    if call["index"] not in begun:
+        begun[call["index"]] = name, title
+        return False
+    first = begun[call["index"]]
+    if not name or name != first[0]:
+        return False
+    del call["id"]
+    if title is not None and title == first[1]:
+        del cast("dict[str, Any]", function)["name"]
+    return True
 
 
 async def _edited_events(body: AsyncGenerator[bytes], editor: _Editor) -> AsyncGenerator[bytes]:
@@ -217,15 +268,15 @@ async def _edited_events(body: AsyncGenerator[bytes], editor: _Editor) -> AsyncG
             if content := b"".join(_event(editor.event(data)) for data in events if data != "[DONE]"):
                 yield content
             if "[DONE]" in events:
-                editor.heard.complete = True
+                editor.heard.complete = not editor.failed
                 await _rest_of(pieces)
                 return
     for data in parser.finish():
         if data != "[DONE]":
             yield _event(editor.event(data))
-    if editor.heard.finish_reason is None:
+    if editor.heard.finish_reason is None and not editor.failed:
         raise ModelUnavailable("The endpoint broke off in the middle of its answer.", hint="Try again.")
-    editor.heard.complete = True
+    editor.heard.complete = not editor.failed
 
 
 async def _rest_of(pieces: AsyncIterator[bytes]) -> None:
@@ -247,6 +298,40 @@ async def _whole(body: AsyncGenerator[bytes]) -> bytes:
 
 async def _given(content: bytes) -> AsyncGenerator[bytes]:
     yield content
+
+
+def _as_chunks(content: bytes, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """A whole answer to a request for a stream, as the chunks of one: every choice, with all that it holds."""
+    try:
+        answer: Any = parsed(content)
+    except ValueError as error:
+        raise MalformedAnswer(
+            "The endpoint sent something that is not JSON.", hint="Check that its base URL ends in /v1."
+        ) from error
+    completion_of(answer, endpoint="The endpoint")
+    counts = bool(as_mapping(body.get(_OPTIONS)).get("include_usage"))
+    envelope = {"id": _new_id(), "created": int(time.time()), "model": body.get("model")} | answer
+    usage = envelope.pop("usage", None)
+    envelope |= {"object": "chat.completion.chunk"} | ({"usage": None} if counts else {})
+    choices = [part for number, choice in enumerate(answer["choices"]) for part in _in_parts(choice, number)]
+    chunks = [{**envelope, "choices": [part]} for part in choices]
+    return [*chunks, {**envelope, "choices": [], "usage": usage or usage_body(None)}] if counts else chunks
+
+
+def _in_parts(choice: object, number: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """A choice of a whole answer as those of two chunks: what it says, and why it ends."""
+    fields = dict(as_mapping(choice))
+    message, reason = as_mapping(fields.pop("message", None)), fields.pop("finish_reason", None)
+    place = {"index": fields.pop("index", number)}
+    said = {**place, **fields, "delta": {"role": "assistant", **message}, "finish_reason": None}
+    nothing_more: dict[str, Any] = {}
+    return said, {**place, "delta": nothing_more, "finish_reason": reason or "stop"}
+
+
+async def _one_by_one(chunks: Iterable[Mapping[str, Any]], editor: _Editor) -> AsyncGenerator[bytes]:
+    for chunk in chunks:
+        yield _event(editor.event(_dumped(chunk)))
+    editor.heard.complete = True
 
 
 def _event(data: str) -> bytes:
@@ -311,8 +396,11 @@ async def _chunks(
     counts = bool(as_mapping(body.get(_OPTIONS)).get("include_usage"))
     name, created, model = _new_id(), int(time.time()), str(body.get("model"))
 
+    numbering = _Editor(None, Heard())
+
     def chunk(delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
-        return _event(_dumped(chunk_body(name, created, model, delta, finish_reason, counts=counts)))
+        data = _dumped(chunk_body(name, created, model, delta, finish_reason, counts=counts))
+        return _event(numbering.event(data) if "tool_calls" in delta else data)
 
     begun = False
     async with closing(deltas):
@@ -334,23 +422,6 @@ async def _preceded_by(first: Delta, others: AsyncIterator[Delta]) -> AsyncItera
     yield first
     async for delta in others:
         yield delta
-
-
-def _as_stream(content: bytes, body: Mapping[str, Any], heard: Heard) -> Relayed:
-    """A whole answer to a request for a stream, as a stream."""
-    try:
-        completion = completion_of(json.loads(content), endpoint="The endpoint")
-    except ValueError as error:
-        raise MalformedAnswer(
-            "The endpoint sent something that is not JSON.", hint="Check that its base URL ends in /v1."
-        ) from error
-    last = Delta(finish_reason=completion.finish_reason, usage=completion.usage)
-    first = Delta(text=completion.text, raw=completion.message)
-    return Relayed(200, {}, True, _chunks(first, _only(last), body, heard), heard)
-
-
-async def _only(delta: Delta) -> AsyncGenerator[Delta]:
-    yield delta
 
 
 def _new_id() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, cast
 
@@ -18,6 +19,8 @@ __all__ = [
     "completion_of",
     "constraint",
     "first_choice",
+    "parsed",
+    "reason_of",
     "request_body",
     "usage_body",
     "usage_of",
@@ -96,7 +99,7 @@ def completion_of(answer: object, *, endpoint: str) -> Completion:
     message = cast("Mapping[str, Any]", choice["message"])
     return Completion(
         text=_text(message.get("content")),
-        finish_reason=str(choice.get("finish_reason") or "stop"),
+        finish_reason=reason_of(choice) or "stop",
         usage=usage_of(body.get("usage")) or Usage(),
         logprobs=_logprobs(choice.get("logprobs")),
         message=dict(message),
@@ -116,6 +119,12 @@ def first_choice(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
+def reason_of(choice: Mapping[str, Any]) -> str | None:
+    """Why a choice ended; None while it has not, and where what is said of it is no word."""
+    reason = choice.get("finish_reason")
+    return reason if isinstance(reason, str) and reason else None
+
+
 class ChunkReader:
     """Turns the chunks of one stream into deltas, the last of which carries the finish reason and the usage."""
 
@@ -133,7 +142,7 @@ class ChunkReader:
         choice = first_choice(body)
         if choice is None:
             return
-        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        self.finish_reason = reason_of(choice) or self.finish_reason
         raw = {key: value for key, value in as_mapping(choice.get("delta")).items() if value is not None}
         if raw:
             yield Delta(text=_text(raw.get("content")), raw=raw)
@@ -201,6 +210,14 @@ def _malformed(endpoint: str, what: str) -> NoReturn:
     )
 
 
+def parsed(content: str | bytes) -> Any:
+    """What an endpoint sent, read as JSON. Raises ValueError, also for what is nested too deep to be read."""
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("The JSON is nested too deep.") from error
+
+
 def as_mapping(value: object) -> Mapping[str, Any]:
     """The value, if it is a JSON object; else an empty one."""
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
@@ -222,10 +239,15 @@ def usage_of(usage: object) -> Usage | None:
         return None
     details = as_mapping(fields.get("prompt_tokens_details"))
     return Usage(
-        int(fields.get("prompt_tokens") or 0),
-        int(fields.get("completion_tokens") or 0),
-        int(details.get("cached_tokens") or 0),
+        _count(fields.get("prompt_tokens")),
+        _count(fields.get("completion_tokens")),
+        _count(details.get("cached_tokens")),
     )
+
+
+def _count(value: object) -> int:
+    """A number of tokens; 0 where something else stands in its place."""
+    return max(0, int(value)) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def _logprobs(logprobs: object) -> tuple[tuple[Alternative, ...], ...]:
@@ -239,7 +261,7 @@ def _alternatives(position: Mapping[str, Any]) -> tuple[Alternative, ...]:
     given = position.get("top_logprobs") or [position]
     found = [
         Alternative(str(fields["token"]), float(fields["logprob"]))
-        for fields in map(as_mapping, cast("list[object]", given))
+        for fields in map(as_mapping, cast("list[object]", given) if isinstance(given, list) else [])
         if "token" in fields and isinstance(fields.get("logprob"), int | float)
     ]
     return tuple(sorted(found, key=lambda alternative: -alternative.logprob))

@@ -19,12 +19,14 @@ from starlette.routing import Route
 from ..errors import MentalizeError
 from ..mind import Mind
 from . import health, memories, models, turns
+from .arrivals import ClientGone
 from .chat import Chat
-from .faults import Fault, fault_of
-from .ingress import CHAT, Application, Ingress
+from .faults import Fault, fault_of, named
+from .ingress import CHAT, LEFT, Application, Ingress
 from .metrics import Metrics
 from .openapi import document
 from .service import Service
+from .wishes import LONGEST_PLACE
 
 NOTE_SECONDS = 10.0
 _DESCRIPTION = (
@@ -117,10 +119,18 @@ def _tell_errors(app: FastAPI) -> None:
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        said = {404: f"There is nothing at {request.url.path}.", 405: f"{request.method} does nothing here."}
-        message = said.get(error.status_code, str(error.detail))
-        return await told(request, Fault(error.status_code, message, "not_found", headers=error.headers))
+        said = {
+            404: (f"There is nothing at {named(request.url.path)}.", "not_found"),
+            405: (f"{request.method} does nothing here.", "method_not_allowed"),
+        }
+        message, code = said.get(error.status_code, (str(error.detail), None))
+        return await told(request, Fault(error.status_code, message, code, headers=error.headers))
 
+    async def broken(request: Request, error: Exception) -> Response:
+        """What nobody foresaw; it goes on to the ingress, which logs it. To a client that left, nothing is said."""
+        return Response(status_code=LEFT) if isinstance(error, ClientGone) else await told(request, error)
+
+    app.add_exception_handler(Exception, broken)
     app.add_exception_handler(Fault, told)
     app.add_exception_handler(MentalizeError, told)
     app.add_exception_handler(RequestValidationError, invalid)
@@ -131,7 +141,7 @@ def _fault_of_validation(error: RequestValidationError) -> Fault:
     details: list[Mapping[str, Any]] = list(error.errors())
     first = details[0]
     _, *place = first["loc"] if len(first["loc"]) > 1 else ("", *first["loc"])
-    where = ".".join(map(str, place))
+    where = ".".join(map(str, place))[:LONGEST_PLACE]
     if first["type"] == "json_invalid":
         return Fault(400, "The body is not valid JSON.", "invalid_json")
     return Fault(400, f"`{where}`: {first['msg']}.", "invalid_request", where)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
-from .faults import Fault
+from .faults import Fault, named
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
@@ -21,6 +22,19 @@ DEEPEST = 100
 
 class ClientGone(Exception):
     """The client went away."""
+
+
+def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
+    """The headers of a request, names in lower case.
+
+    One that is there more than once is one list, as RFC 9110 has it: so nobody who forges a second name or key is
+    taken for either of the two.
+    """
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
 
 
 async def body_of(receive: Receive, *, most: int, seconds: float) -> bytes:
@@ -64,7 +78,7 @@ def json_of(content: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     if kind != "application/json" and not kind.endswith("+json"):
         raise Fault(415, "Send the body as JSON, with `Content-Type: application/json`.", "unsupported_media_type")
     try:
-        body: Any = json.loads(content)
+        body: Any = _READER.decode(content.decode())
     except UnicodeDecodeError as error:
         raise Fault(400, "The body is not valid UTF-8.", "invalid_json") from error
     except ValueError as error:
@@ -79,10 +93,12 @@ def json_of(content: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def unless_gone(receive: Receive) -> AsyncGenerator[None]:
+async def unless_gone(receive: Receive, *, answered: Callable[[], bool]) -> AsyncGenerator[None]:
     """Inside, everything is cancelled as soon as the client goes away; then `ClientGone` is raised.
 
-    The body must have been read.
+    Args:
+        receive: ASGI's; the body must have been read.
+        answered: Whether the last byte was sent: the server then says that the client left, wherever it is.
     """
     work = asyncio.current_task()
     assert work is not None
@@ -92,8 +108,9 @@ async def unless_gone(receive: Receive) -> AsyncGenerator[None]:
         nonlocal gone
         while (await receive())["type"] != "http.disconnect":
             pass
-        gone = True
-        work.cancel()
+        if not answered():
+            gone = True
+            work.cancel()
 
     watcher = asyncio.create_task(watch(), name="mentalize-watch")
     try:
@@ -106,6 +123,38 @@ async def unless_gone(receive: Receive) -> AsyncGenerator[None]:
         watcher.cancel()
         with suppress(asyncio.CancelledError):
             await watcher
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names differ: whoever reads the same bytes next might take the other one of two."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"{named(twice)} is there twice in one object")
+    return fields
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:40]} is too large a number")
+    return number
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number has more than {_DIGITS:,} digits")
+    return int(digits)
+
+
+_DIGITS = 1_000
+_READER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
+"""Strict: what we understand, everybody behind us must understand alike."""
 
 
 def _check_depth(body: object) -> None:

@@ -120,7 +120,7 @@ class Callers:
         )
 
     def _is_allowed(self, origin: str) -> bool:
-        return origin in self._settings.origins or is_loopback(_host_of(urlsplit(origin).netloc))
+        return origin in self._settings.origins or is_loopback(_host_of(origin.partition("://")[2]))
 
     async def _find(self, secret: str) -> ApiKey | None:
         digest, now = hashlib.sha256(secret.encode("utf-8", "replace")).digest(), time.monotonic()

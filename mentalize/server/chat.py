@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,17 +14,18 @@ import structlog
 
 from ..errors import MentalizeError
 from ..open_turn import Finished, OpenTurn, Reply, StageFinished, TextDelta, TextHeld
-from ..types import CallRecord, Effort, MemoryMode, StreamMode, Trace
-from .arrivals import Receive, body_of, json_of, unless_gone
+from ..types import CallRecord, Effort, MemoryMode, StageRecord, StreamMode, Trace
+from .arrivals import Receive, body_of, headers_of, json_of, unless_gone
 from .asked import Asked, asked_in
 from .callers import Caller
 from .chunks import Chunks, whole
 from .event_stream import EventStream, Send, send_whole
-from .faults import Fault, fault_of
+from .faults import Fault, fault_of, named
 from .limits import Limited
 from .persons import Person, person_of
 
 if TYPE_CHECKING:
+    from ..llm.relay import Relayed
     from .service import Service
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.server"))
@@ -34,6 +35,9 @@ _HANDED_ON = ("traceparent", "tracestate")
 
 _HANDED_BACK = ("retry-after", "retry-after-ms", "x-should-retry", "openai-")
 """Headers of an endpoint's answer that clients act on, by name or beginning; and those on its rate limits (D-25)."""
+
+_HELD = "held: signs of danger were noticed, so the whole reply waits for its verdict\n"
+"""What a stream says whose headers have left with another mode."""
 
 _COSTLY = (Effort.LOW, Effort.MEDIUM, Effort.HIGH)
 
@@ -45,11 +49,22 @@ class _Exchange:
     asked: Asked
     caller: Caller
     headers: Mapping[str, str]
-    send: Send
+    out: Send
+    """ASGI's `send`."""
     began: float
     """In monotonic seconds."""
     told: dict[str, str] = field(default_factory=dict[str, str])
     """Headers of the answer that say what was done."""
+    tokens: int = 0
+    """What it has cost."""
+    answered: bool = False
+    """Whether the last byte was sent."""
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.answered = True
+        await self.out(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +75,7 @@ class Chat:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         service, began = self.service, time.monotonic()
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = headers_of(scope)
         caller = await service.callers.of(headers)
         scope["state"]["openly"] = caller.operator
         try:
@@ -69,9 +84,10 @@ class Chat:
                 seconds = service.settings.arrival_seconds
                 raw = await body_of(receive, most=caller.limits.body_bytes, seconds=seconds)
                 asked = asked_in(json_of(raw, headers), raw, headers)
-                exchange = _Exchange(asked=asked, caller=caller, headers=headers, send=send, began=began)
-                async with unless_gone(receive):
+                exchange = _Exchange(asked=asked, caller=caller, headers=headers, out=send, began=began)
+                async with unless_gone(receive, answered=lambda: exchange.answered):
                     await self._answer(exchange)
+                await service.limiter.charge(caller, exchange.tokens)
         except Limited as limited:
             service.metrics.limited(limited.kind)
             raise
@@ -92,33 +108,36 @@ class Chat:
         asked, service = exchange.asked, self.service
         if to is None and asked.model not in service.models:
             names = ", ".join(service.models)
-            raise Fault(404, f"There is no model {asked.model!r} here. There are: {names}.", "model_not_found", "model")
+            raise Fault(
+                404, f"There is no model {named(asked.model)} here. There are: {names}.", "model_not_found", "model"
+            )
         exchange.told |= {"x-mentalize-effort": "none", "x-mentalize-memory": "off"}
+        exchange.told["x-mentalize-overhead-ms"] = f"{1000 * (time.monotonic() - exchange.began):.1f}"
         relayed = await service.mind.relay(asked.body, to=to, raw=asked.raw, headers=_handed_on(exchange.headers))
         try:
-            await self._hand_back(exchange, relayed.status, relayed.headers, relayed.streams, relayed.content)
+            await self._hand_back(exchange, relayed)
         finally:
             await relayed.content.aclose()
         usage = relayed.heard.usage
         service.metrics.relayed(usage)
-        await service.limiter.charge(exchange.caller, usage.total_tokens if usage else 0)
+        exchange.tokens += usage.total_tokens if usage else 0
 
-    async def _hand_back(
-        self, exchange: _Exchange, status: int, headers: Mapping[str, str], streams: bool, content: Any
-    ) -> None:
-        """Send an endpoint's answer on as it comes."""
-        told = _handed_back(headers) | exchange.told | {"x-mentalize-stream": "pass-through"}
-        if not streams:
-            del told["x-mentalize-stream"]
-            body = b"".join([piece async for piece in content])
-            await send_whole(exchange.send, status, told, body)
+    async def _hand_back(self, exchange: _Exchange, relayed: Relayed, replies: Sequence[Reply] = ()) -> None:
+        """Send an endpoint's answer on as it comes; `replies` has what was made of it once all of it is here."""
+        told = _handed_back(relayed.headers) | exchange.told
+        if not relayed.streams:
+            body = b"".join([piece async for piece in relayed.content])
+            cost = _told_of_cost(replies[0].trace) if replies else {}
+            await send_whole(exchange.send, relayed.status, told | cost, body)
             return
+        told["x-mentalize-stream"] = "pass-through"
         stream = EventStream(exchange.send, lambda: told, ping_seconds=self.service.settings.ping_seconds)
         async with stream.kept_alive():
             try:
-                async for piece in content:
+                async for piece in relayed.content:
                     await stream.write(piece)
-            except MentalizeError as error:
+            except Exception as error:
+                # Whatever it is: a client takes a stream that only ends for an answer (D-4).
                 if not stream.begun:
                     raise
                 await self._fail(exchange, stream, error)
@@ -161,23 +180,24 @@ class Chat:
         elif exchange.asked.streams:
             await self._stream(exchange, turn, person)
         else:
+            del exchange.told["x-mentalize-stream"]
             reply = await turn.reply()
             exchange.told |= _told_of_cost(reply.trace)
             stages = self._wants_stages(exchange.asked)
             content = whole(reply, model=exchange.asked.model, thoughts=_thoughts(reply.trace) if stages else "")
             await send_whole(exchange.send, 200, exchange.told, content)
-            await self._note(exchange, reply, person)
+            self._note(exchange, reply, person)
 
     async def _overhear(self, exchange: _Exchange, turn: OpenTurn, person: Person) -> None:
         """Hand the model's own answer on, and remember what was said."""
         replies: list[Reply] = []
         relayed = await turn.relay(exchange.asked.body, headers=_handed_on(exchange.headers), told=replies.append)
         try:
-            await self._hand_back(exchange, relayed.status, relayed.headers, relayed.streams, relayed.content)
+            await self._hand_back(exchange, relayed, replies)
         finally:
             await relayed.content.aclose()
         for reply in replies:
-            await self._note(exchange, reply, person)
+            self._note(exchange, reply, person)
 
     async def _stream(self, exchange: _Exchange, turn: OpenTurn, person: Person) -> None:
         asked, settings = exchange.asked, self.service.settings
@@ -191,6 +211,8 @@ class Chat:
                     match event:
                         case TextHeld():
                             exchange.told["x-mentalize-stream"] = StreamMode.GATED
+                            if spoke:
+                                await stream.write(chunks.thought(_HELD))
                         case StageFinished() if stages:
                             await stream.write((b"" if spoke else chunks.begin()) + chunks.thought(_thought(event)))
                             spoke = True
@@ -201,7 +223,7 @@ class Chat:
                             reply = event.reply
                         case _:
                             pass
-            except MentalizeError as error:
+            except Exception as error:
                 if not stream.begun:
                     raise
                 await self._fail(exchange, stream, error)
@@ -209,7 +231,7 @@ class Chat:
         if reply is not None:
             await stream.write((b"" if spoke else chunks.begin()) + chunks.end(reply.finish_reason, reply.usage))
             await self._end(exchange, stream)
-            await self._note(exchange, reply, person)
+            self._note(exchange, reply, person)
 
     # --- afterwards ---------------------------------------------------------------------------------------
 
@@ -218,11 +240,11 @@ class Chat:
         if stream.began_at is not None:
             self.service.metrics.first_byte(stream.began_at - exchange.began)
 
-    async def _fail(self, exchange: _Exchange, stream: EventStream, error: MentalizeError) -> None:
+    async def _fail(self, exchange: _Exchange, stream: EventStream, error: Exception) -> None:
         _log.warning("stream_failed", fault=type(error).__name__)
         await stream.fail(fault_of(error, openly=exchange.caller.operator))
 
-    async def _note(self, exchange: _Exchange, reply: Reply, person: Person) -> None:
+    def _note(self, exchange: _Exchange, reply: Reply, person: Person) -> None:
         """Count a finished turn, and keep how it came about."""
         service, trace = self.service, reply.trace
         service.metrics.turn(trace)
@@ -231,7 +253,7 @@ class Chat:
             service.telemetry.turn(trace, exchange.headers, conversation=session)
         if person.who is None:
             service.traces.keep(exchange.caller.tenant, exchange.caller.name, trace)
-        await service.limiter.charge(exchange.caller, trace.usage.total_tokens)
+        exchange.tokens += trace.usage.total_tokens
 
     def _wants_stages(self, asked: Asked) -> bool:
         wish = asked.wishes.stages
@@ -278,10 +300,10 @@ def _final(fault: Fault, effort: Effort) -> Fault:
 
 
 def _thoughts(trace: Trace) -> str:
-    return "".join(_thought(StageFinished(stage.name, stage.seconds, stage.error)) for stage in trace.stages)
+    return "".join(_thought(stage) for stage in trace.stages)
 
 
-def _thought(event: StageFinished) -> str:
+def _thought(event: StageFinished | StageRecord) -> str:
     """A stage in a line, as clients show a model's reasoning."""
     told = "left out" if event.error else event.found or "done"
     return f"{event.name}: {told}\n"

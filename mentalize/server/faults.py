@@ -69,6 +69,11 @@ class Fault(Exception):
         return json.dumps(self.body(), ensure_ascii=True).encode()
 
 
+def named(text: str, most: int = 100) -> str:
+    """What a request said, for a message: quoted, and no longer than anybody reads."""
+    return repr(text if len(text) <= most else f"{text[:most]}…")
+
+
 def fault_of(error: Exception, *, openly: bool) -> Fault:
     """The fault that an error is to the caller.
 

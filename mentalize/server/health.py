@@ -9,10 +9,13 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from ..errors import StoreError
+from .arrivals import headers_of
 from .faults import Fault
 from .service import Service
 
 router = APIRouter(tags=["health"])
+
+EXPOSITIONS = ("text/plain", "application/openmetrics-text")
 
 READY_SECONDS = 2.0
 """What the database may take to answer."""
@@ -44,11 +47,16 @@ async def ready(request: Request, response: Response) -> Health:
     return Health(status="ok", database="ok")
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {name: {"schema": {"type": "string"}} for name in EXPOSITIONS}}},
+)
 async def metrics(request: Request) -> Response:
     """What is counted, for those who run the server: an operator's key, or nobody's on this machine."""
     service: Service = request.app.state.service
-    caller = await service.callers.of(dict(request.headers))
+    caller = await service.callers.of(headers_of(request.scope))
     if not caller.operator:
         raise Fault(403, "Metrics are for operators' keys: mentalize keys create --operator", "operators_only")
     content, kind = service.metrics.exposition(request.headers.get("accept", ""))

@@ -27,6 +27,9 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 STOPPING = Fault(503, "This server is stopping. Try again.", "stopping", headers={"retry-after": "1"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 CHAT = "/v1/chat/completions"
+LEFT = 499
+"""The status, in metrics, of a request whose client went away before it was answered."""
+
 OTHER = "other"
 """The route of what is none of ours, in metrics."""
 
@@ -58,7 +61,7 @@ class Ingress:
             await self._application(scope, receive, noted)
         except ClientGone:
             self._metrics().disconnected()
-            status = status or 499
+            status = status or LEFT
         except asyncio.CancelledError:
             if not status:
                 await send_whole(noted, STOPPING.status, STOPPING.headers, STOPPING.content())

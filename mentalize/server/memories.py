@@ -15,12 +15,14 @@ from ..memory.explanation import Explanation
 from ..memory.memories import Memories
 from ..memory.store import Filter
 from ..types import LONGEST_TEXT, Identity, Memory, MemoryHit, MemoryKind, MemoryStatus
+from .arrivals import headers_of
 from .faults import Fault
+from .guarded import GuardedRoute, caller_of
 from .persons import person_of
 from .service import Service
 from .wishes import wishes_in
 
-router = APIRouter(prefix="/v1/memories", tags=["memories"])
+router = APIRouter(prefix="/v1/memories", tags=["memories"], route_class=GuardedRoute)
 
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "This person has no such memory."}}
 
@@ -70,18 +72,15 @@ class Forgotten(BaseModel):
     erased: bool = Field(description="Whether no byte of it is left in the files.")
 
 
-async def _person(request: Request) -> tuple[Memories, Identity]:
+def _person(request: Request) -> tuple[Memories, Identity]:
     """The caller's person. Query parameters stand where a body would: `user`, `metadata.…`.
 
     Raises:
-        Fault: 401 for an unknown caller, 403 for one who names nobody.
+        Fault: 403 for a caller who names nobody.
     """
     service: Service = request.app.state.service
-    headers = dict(request.headers)
-    caller = await service.callers.of(headers)
-    request.scope["state"]["openly"] = caller.operator
-    await service.limiter.admit(caller)
-    person = person_of(caller, headers, dict(request.query_params), wishes_in(headers, {}))
+    headers = headers_of(request.scope)
+    person = person_of(caller_of(request), headers, dict(request.query_params), wishes_in(headers, {}))
     if person.who is None:
         raise Fault(
             403,
@@ -108,7 +107,7 @@ async def listed(
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> MemoryList:
     """Memories by the time at which they were observed, the newest first."""
-    memories, who = await _person(request)
+    memories, who = _person(request)
     which = Filter(
         kinds=tuple(kind) if kind else None,
         statuses=tuple(status) if status else None,
@@ -129,14 +128,19 @@ async def searched(
     limit: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> Hits:
     """Memories by how well they fit, in meaning and in words, with every part of the score."""
-    memories, who = await _person(request)
+    memories, who = _person(request)
     return Hits(data=list(await memories.search(who, q, limit=limit)))
 
 
-@router.get("/export", summary="Export all memories", response_class=StreamingResponse)
+@router.get(
+    "/export",
+    summary="Export all memories",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+)
 async def exported(request: Request, user: User = None) -> StreamingResponse:
     """Everything that is kept, as lines of JSON, which `mentalize memory import` reads."""
-    memories, who = await _person(request)
+    memories, who = _person(request)
 
     async def lines() -> AsyncIterator[str]:
         async for line in memories.export(who):
@@ -149,28 +153,28 @@ async def exported(request: Request, user: User = None) -> StreamingResponse:
 @router.post("", summary="Add a memory", status_code=201)
 async def added(request: Request, new: NewMemory, user: User = None) -> Memory:
     """Keep something that the person stated. What is known already is strengthened instead, and returned."""
-    memories, who = await _person(request)
+    memories, who = _person(request)
     return await memories.remember(who, new.text, kind=MemoryKind(new.kind))
 
 
 @router.get("/{memory_id:path}/why", summary="Why it is believed", responses=_UNKNOWN)
 async def explained(request: Request, memory_id: str, user: User = None) -> Explanation:
     """What it rests on, in the person's own words, and when it was recalled, with each part of the score then."""
-    memories, who = await _person(request)
+    memories, who = _person(request)
     return await memories.why(who, memory_id)
 
 
 @router.get("/{memory_id:path}", summary="Show a memory", responses=_UNKNOWN)
 async def shown(request: Request, memory_id: str, user: User = None) -> Memory:
     """One memory, as it is kept."""
-    memories, who = await _person(request)
+    memories, who = _person(request)
     return await _one(memories, who, memory_id)
 
 
 @router.patch("/{memory_id:path}", summary="Correct, confirm, refute or pin", responses=_UNKNOWN)
 async def changed(request: Request, memory_id: str, change: Change, user: User = None) -> Memory:
     """What the person says about a memory outranks everything that was inferred."""
-    memories, who = await _person(request)
+    memories, who = _person(request)
     memory = await _one(memories, who, memory_id)
     if change.text is not None:
         memory = await memories.correct(who, memory.id, change.text)
@@ -185,7 +189,7 @@ async def changed(request: Request, memory_id: str, change: Change, user: User =
 @router.delete("/{memory_id:path}", summary="Forget a memory", responses=_UNKNOWN)
 async def forgotten(request: Request, memory_id: str, user: User = None) -> Forgotten:
     """Delete it for good, with all that was made from it."""
-    memories, who = await _person(request)
+    memories, who = _person(request)
     deletion = await memories.forget(who, [memory_id])
     return Forgotten(deleted=deletion.total, counts=dict(deletion.counts), erased=deletion.erased)
 
@@ -197,7 +201,7 @@ async def all_forgotten(
     user: User = None,
 ) -> Forgotten:
     """Delete all that is known of the person, so that no byte of it stays."""
-    memories, who = await _person(request)
+    memories, who = _person(request)
     if not everything:
         raise Fault(400, "This forgets everything about the person. Say so: add ?all=true.", param="all")
     deletion = await memories.forget_all(who)

@@ -8,8 +8,9 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from .arrivals import headers_of
 from .asked import MODELS
-from .faults import Fault
+from .faults import Fault, named
 from .service import Service
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -38,7 +39,7 @@ class ModelList(BaseModel):
 async def listed(request: Request) -> ModelList:
     """`mentalize` thinks as much as a message wants, `mentalize-LEVEL` as its name says; others pass through."""
     service: Service = request.app.state.service
-    await service.callers.of(dict(request.headers))
+    await service.callers.of(headers_of(request.scope))
     return ModelList(data=[_card(name) for name in service.models])
 
 
@@ -46,9 +47,9 @@ async def listed(request: Request) -> ModelList:
 async def shown(request: Request, name: str) -> ModelCard:
     """One of the models."""
     service: Service = request.app.state.service
-    await service.callers.of(dict(request.headers))
+    await service.callers.of(headers_of(request.scope))
     if name not in service.models:
-        raise Fault(404, f"There is no model {name!r} here.", "model_not_found", "model")
+        raise Fault(404, f"There is no model {named(name)} here.", "model_not_found", "model")
     return _card(name)
 
 

@@ -35,6 +35,12 @@ _MESSAGE = {
         },
     },
 }
+_EVENT = {
+    "type": "object",
+    "description": "One event: a chunk as JSON, `[DONE]` at the end, or an error in place of what would follow.",
+    "required": ["data"],
+    "properties": {"data": {"type": "string"}},
+}
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -53,10 +59,18 @@ def document(app: FastAPI) -> dict[str, Any]:
         made["security"] = [{"key": []}, {}]
         for path in made["paths"].values():
             for operation in path.values():
-                operation["responses"].pop("422", None)
-                operation["responses"]["default"] = _answer("An error.", {"$ref": "#/components/schemas/Error"})
+                _tell_errors(operation["responses"])
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _tell_errors(responses: dict[str, Any]) -> None:
+    """Every error has OpenAI's form, unless a route says otherwise."""
+    responses.pop("422", None)
+    responses.setdefault("default", {"description": "An error."})
+    for status, response in responses.items():
+        if not status.startswith("2"):
+            response.setdefault("content", {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}})
 
 
 def _chat() -> dict[str, Any]:
@@ -74,7 +88,7 @@ def _chat() -> dict[str, Any]:
                 "description": "The reply; a stream of events where `stream` is true.",
                 "content": {
                     "application/json": {"schema": {"type": "object"}},
-                    "text/event-stream": {"schema": {"type": "string"}},
+                    "text/event-stream": {"schema": _EVENT},
                 },
             }
         },
@@ -96,7 +110,3 @@ def _request() -> dict[str, Any]:
         },
         "additionalProperties": True,
     }
-
-
-def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}

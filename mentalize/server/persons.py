@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..llm.wire import as_mapping
+from ..memory.keys import USER_SOURCES
 from ..types import Identity
 from .callers import Caller
 from .wishes import Wishes
@@ -65,7 +66,7 @@ def _named(sources: tuple[str, ...], headers: Mapping[str, str], body: Mapping[s
 
 
 def _named_at_all(headers: Mapping[str, str], body: Mapping[str, Any], wishes: Wishes) -> str:
-    return wishes.user or _at("x-mentalize-user", headers, body) or _at("body.user", headers, body)
+    return _named(USER_SOURCES, headers, body, wishes)
 
 
 def _at(source: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> str:

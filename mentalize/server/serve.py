@@ -85,6 +85,7 @@ def bind(settings: Settings) -> socket.socket:
 def serve(settings: Settings, bound: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM; then turns may end, and what was said is written down."""
     chosen = settings.server
+    _open_as_many_files_as_allowed()
     config = Config(
         app=partial(application, settings),
         factory=True,
@@ -104,6 +105,17 @@ def serve(settings: Settings, bound: socket.socket) -> None:
         return
     with _counted_together():
         _Workers(config, [bound]).run()
+
+
+def _open_as_many_files_as_allowed() -> None:
+    """A stream takes two sockets, and shells allow a thousand by default."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def application(settings: Settings) -> Application:

@@ -6,13 +6,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from .arrivals import headers_of
 from .faults import Fault
+from .guarded import GuardedRoute, caller_of
 from .memories import User
 from .persons import person_of
 from .service import Service
 from .wishes import wishes_in
 
-router = APIRouter(prefix="/v1/turns", tags=["turns"])
+router = APIRouter(prefix="/v1/turns", tags=["turns"], route_class=GuardedRoute)
 
 
 @router.get("/{turn_id}", summary="How a reply came about", responses={404: {"description": "It is not kept."}})
@@ -24,9 +26,7 @@ async def traced(request: Request, turn_id: str, user: User = None) -> dict[str,
     caller.
     """
     service: Service = request.app.state.service
-    headers = dict(request.headers)
-    caller = await service.callers.of(headers)
-    await service.limiter.admit(caller)
+    caller, headers = caller_of(request), headers_of(request.scope)
     person = person_of(caller, headers, dict(request.query_params), wishes_in(headers, {}))
     trace = service.traces.get(caller.tenant, caller.name, turn_id)
     if trace is None and person.who is not None:

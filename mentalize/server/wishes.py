@@ -13,6 +13,9 @@ from .faults import Fault
 FIELD = "mentalize"
 """The field of the body. It never reaches a model's endpoint."""
 
+LONGEST_PLACE = 200
+"""Characters of a field's name that an error repeats; clients make names of any length."""
+
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -56,5 +59,5 @@ def wishes_in(headers: Mapping[str, str], body: Mapping[str, Any]) -> Wishes:
         return Wishes.model_validate({**given, **(field or {})})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, first["loc"]))[:LONGEST_PLACE]
         raise Fault(400, f"`{FIELD}.{where}`: {first['msg']}.", param=f"{FIELD}.{where}") from error
