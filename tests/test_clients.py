@@ -250,6 +250,11 @@ async def test_litellm_as_the_way_to_the_model(tmp_path: Path) -> None:
         answer = await client.chat.completions.create(model=MODEL, messages=ASK)
         assert answer.choices[0].message.content == WARM
         assert answer.usage and answer.usage.completion_tokens == COMPLETION_TOKENS
+        plain = await client.chat.completions.create(
+            model="openai/scripted", messages=ASK, stream=True, stream_options={"include_usage": True}
+        )
+        *_, last = [chunk async for chunk in plain]
+        assert last.usage and last.choices == []
         for model in (MODEL, "openai/scripted"):
             async with client.chat.completions.stream(
                 model=model, messages=ASK, stream_options={"include_usage": True}

@@ -411,6 +411,20 @@ async def test_d10_stream_options_are_taken_and_kept_from_an_upstream_that_refus
         assert unneeded.status_code == 400, "what the upstream says of a request that streams nothing is handed on"
 
 
+async def test_d10_a_turn_streams_from_an_upstream_that_refuses_stream_options(serve: Serve) -> None:
+    def strict(asked: dict[str, Any]) -> Reply:
+        refusal = {"error": {"message": "Extra inputs are not permitted: stream_options", "code": 400}}
+        return Reply(status=400, body=refusal) if "stream_options" in asked else Reply(text="Here you are.")
+
+    async with serve(strict) as endpoint:
+        for _ in range(2):
+            answer = await ask(endpoint, asking("mentalize-minimal", stream=True))
+            assert "".join(texts_of(chunks_of(answer.content))) == "Here you are."
+        asked = [("stream_options" in request.body) for request in writes(endpoint.upstream)]
+        assert asked == [True, False, False], "it is found out once"
+        assert all("<guidance>" in str(request.body["messages"][-1]) for request in writes(endpoint.upstream))
+
+
 async def test_d11_the_usage_is_the_writing_calls_and_a_header_has_the_sum(serve: Serve) -> None:
     async with serve() as endpoint:
         await ask(endpoint, asking("mentalize-low"))
@@ -1035,6 +1049,14 @@ async def test_d27_a_header_names_a_side_task_whatever_the_words(serve: Serve) -
         assert not await endpoint.mind.memory.find(Identity("default", "ana"), Filter())
         chat = await ask(endpoint, asking(text="Born on Mars."), {**ANA, "X-OpenWebUI-Task": ""})
         assert chat.headers["x-mentalize-memory"] == "on", "Open WebUI leaves it empty when a person speaks"
+
+
+async def test_d27_danger_that_a_side_task_quotes_gets_no_crisis_reply_for_a_title(serve: Serve) -> None:
+    title = "Provide a concise, 5-word-or-less title for the conversation.\n\n||>User:\nI want to kill myself.\n"
+    async with serve(Reply(text="A hard night")) as endpoint:
+        answer = await ask(endpoint, asking("mentalize-medium", title), ANA)
+        assert answer.json()["choices"][0]["message"]["content"] == "A hard night"
+        assert answer.headers["x-mentalize-memory"] == "off"
 
 
 async def test_d27_what_a_person_says_is_no_side_task(serve: Serve) -> None:
