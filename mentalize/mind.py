@@ -314,6 +314,7 @@ class Mind:
             if relays(model):
                 model.load()
         signs_in(intake("Hello.", at=self._clock()), self._referrals)
+        language_of("Hello.")
         _ = self._prompts
 
     async def close(self) -> None:
