@@ -276,6 +276,8 @@ async def test_a_look_reads_only_the_days_that_may_have_changed(reading: Reading
     assert await look(chronicle) == ["day_summary/2026-03-08", "day_portrait/2026-03-08", "summary", "portrait"]
     await reading.forget(ANA, ["1/0"])
     assert await look(chronicle) == ["day_summary/2026-03-04", "day_portrait/2026-03-04", "summary", "portrait"]
+    await reading.retract(ANA, {"2/0": None}, at=NIGHT)
+    assert await look(chronicle) == ["day_summary/2026-03-05", "day_portrait/2026-03-05"], "they say the same again"
     late = Memory(id="late", kind=MemoryKind.TURN, text="Brought in late.", observed_at=NIGHT)
     await reading.put(ANA, [late])
     chronicle.look_anew()

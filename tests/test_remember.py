@@ -368,7 +368,7 @@ async def test_an_emotion_is_kept_only_when_it_recurs(mind: Build, days: Days) -
     hurt = told(emotion="Hurt", emotion_quote="I'm fine")
     mentalizing = mind(script={"remember": hurt})
     for said in (1, 2, 3):
-        await mentalizing.reply(MESSAGE, ANA, "minimal")
+        await mentalizing.reply(f"{MESSAGE} ({said})", ANA, "minimal")
         await mentalizing.settle()
         assert len(await kept(mentalizing, MemoryKind.EMOTION_PATTERN)) == 0, f"{said} times on one day"
     days.pass_by()

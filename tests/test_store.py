@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mentalize.errors import Forgotten, InputError, MemoryNotFound
+from mentalize.memory.retraction import OUTDATED
 from mentalize.memory.store import Filter, MemoryStore, Unindexed
 from mentalize.memory.terms import terms_of
 from mentalize.memory.tombstones import OVERALL
@@ -269,6 +270,7 @@ def test_no_call_reaches_another_person(store: MemoryStore, known: bool) -> None
         assert not any(seen), seen
         store.archive(other, ["a"])
         store.strengthen(other, ["a"], turn="t", at=NOON)
+        store.retract(other, {"a": None}, at=NOON)
         with pytest.raises(MemoryNotFound):
             store.change(other, "a", text="stolen")
         with pytest.raises(MemoryNotFound):
@@ -431,6 +433,83 @@ def test_a_validity_never_ends_before_it_began(store: MemoryStore) -> None:
     store.add(ANA, [fact("old", valid_from=NOON)])
     store.supersede(ANA, ["old"], fact("new", observed_at=NOON - timedelta(days=1)))
     assert store.get(ANA, ["old"])[0].valid_until == NOON
+
+
+SECOND = NOON + timedelta(minutes=2)
+
+
+def test_what_is_taken_back_takes_along_what_rests_on_nothing_else(store: MemoryStore) -> None:
+    def guess(name: str, *rests_on: str, status: MemoryStatus = MemoryStatus.UNCONFIRMED) -> Memory:
+        return fact(name, f"Ana is {name}.", *rests_on, kind=MemoryKind.INFERENCE, status=status)
+
+    store.add(ANA, [turn("t1/user"), turn("t2/user", minute=1)])
+    store.learn(ANA, [fact("alone", "Ana rows.", "t1/user"), fact("stated", "Ana sails.", "t1/user")])
+    store.learn(ANA, [fact("apart", "Ana sails!", minute=1), fact("other", "Ana swims.", "t2/user", minute=1)])
+    made = [
+        guess("guess", "t1/user"),
+        guess("borne out", "t2/user", "t1/user", status=MemoryStatus.CONFIRMED),
+        guess("confirmed", "t1/user", status=MemoryStatus.CONFIRMED),
+        guess("refuted", "t1/user", status=MemoryStatus.REFUTED),
+        fact("pinned", "Ana has a boat.", "t1/user", pinned=True),
+        fact("pattern", "Fear (2 times).", "t1/user", "t2/user", kind=MemoryKind.EMOTION_PATTERN),
+        fact("note", "Signs of danger.", "t1/user", kind=MemoryKind.SAFETY_NOTE),
+        fact("day_summary/1", "A day.", "t1/user", kind=MemoryKind.DAY_SUMMARY),
+        fact("day_summary/2", "Two days.", "t1/user", "t2/user", kind=MemoryKind.DAY_SUMMARY),
+        fact("summary", "All days.", "day_summary/1", kind=MemoryKind.SUMMARY),
+    ]
+    store.add(ANA, made)
+    new = turn("t3/user", "I went to the sea.", minute=2)
+    gone = store.retract(ANA, {"t1/user": "t3/user"}, at=SECOND, new=[new])
+    assert sorted(gone) == ["alone", "borne out", "day_summary/1", "guess", "summary"]
+    ended = [memory for memory in store.find(ANA, Filter()) if memory.superseded_by == "t3/user"]
+    assert sorted(ids(ended)) == sorted(["t1/user", *gone]) and {memory.valid_until for memory in ended} == {SECOND}
+    (two,) = store.get(ANA, ["day_summary/2"])
+    assert two.details == {OUTDATED: True} and two.valid_until is None
+    assert store.retract(ANA, {"t1/user": None}, at=SECOND + timedelta(1)) == ()
+    assert store.get(ANA, ["t1/user"])[0].superseded_by == "t3/user", "what was taken back keeps its successor"
+    rest = store.retract(ANA, {"t2/user": "t3/user"}, at=SECOND)
+    assert sorted(rest) == ["day_summary/2", "other", "pattern"]
+    assert store.check() == ()
+
+
+def test_what_was_taken_back_does_not_come_back(store: MemoryStore) -> None:
+    store.add(ANA, [turn("t1/user"), turn("t2/user", minute=1), fact("rome", "Ana lives in Rome.", "t1/user")])
+    store.supersede(ANA, ["rome"], fact("oslo", "Ana lives in Oslo.", "t2/user", minute=1))
+
+    def current() -> list[str]:
+        return sorted(ids(store.find(ANA, Filter(current=True, at=SECOND))))
+
+    store.retract(ANA, {"t2/user": "t3/user"}, at=SECOND, new=[turn("t3/user", minute=2)])
+    assert current() == ["rome", "t1/user", "t3/user"], "what a fact had ended holds again when that is taken back"
+    store.supersede(ANA, ["rome"], fact("paris", "Ana lives in Paris.", minute=2))
+    store.retract(ANA, {"t1/user": "t3/user"}, at=SECOND)
+    store.forget(ANA, ["paris"])
+    assert current() == ["t3/user"]
+    store.forget(ANA, ["t3/user"])
+    assert current() == [] and store.check() == ()
+    assert store.count(ANA) == {"turn": 2, "fact": 2}, "it stays as history"
+    assert store.forget(ANA, ["t1/user"]).counts == {"turn": 1, "fact": 1}
+    assert store.forget_all(ANA).total == 2
+
+
+def test_what_was_taken_back_stands_beside_nothing_and_is_due_for_nothing(store: MemoryStore) -> None:
+    said = [turn(f"t{n}/user", minute=n, session="s", details={"considered": False}) for n in range(4)]
+    store.add(ANA, said)
+    store.retract(ANA, {"t1/user": "t2/user"}, at=SECOND)
+    assert ids(store.around(ANA, ["t2/user"], span=2)["t2/user"]) == ["t0/user", "t3/user"]
+    assert ids(store.unconsidered(ANA, limit=9)) == ["t0/user", "t2/user", "t3/user"]
+
+
+def test_nothing_is_taken_back_where_nothing_can_be_written(store: MemoryStore) -> None:
+    assert store.retract(ANA, {"t1/user": None}, at=NOON) == () and not store.people()
+    store.add(ANA, [turn("t0/user"), turn("t1/user")])
+    since = store.version(ANA)
+    store.forget(ANA, ["t0/user"])
+    with pytest.raises(Forgotten):
+        store.retract(ANA, {"t1/user": "t2/user"}, at=NOON, new=[turn("t2/user")], since=since)
+    with pytest.raises(Forgotten):
+        store.retract(ANA, {"t1/user": "t2/user"}, at=NOON, new=[turn("t2/user", sources=("t0/user",))])
+    assert store.get(ANA, ["t1/user"])[0].valid_until is None
 
 
 def test_a_reply_strengthens_what_it_used_once(store: MemoryStore) -> None:

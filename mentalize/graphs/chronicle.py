@@ -23,12 +23,15 @@ from ..agents.wording import share_held
 from ..errors import Forgotten, MemoryNotFound
 from ..memory.importance import importance_of, statements
 from ..memory.memories import Memories
+from ..memory.retraction import OUTDATED, is_retracted
 from ..memory.store import Filter
 from ..prompts.format import bullets, by_another, day_of, one_line, shortened, transcript
 from ..prompts.prompt import fence
+from ..safety.orders import without_orders
 from ..types import Identity, Memory, MemoryKind, MemoryStatus
+from .continuity import ASSISTANT
 from .team import NoteTakers
-from .turn_memory import ASSISTANT, as_message
+from .turn_memory import as_message
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.graphs"))
 
@@ -40,6 +43,9 @@ _LINE = 24
 
 _FEW_LINES = 480
 """Characters of what stands in for a summary or portrait."""
+
+_ONLY_ORDERS = "They told the assistant to give up its instructions."
+"""What stands in for a day on which a person said nothing else."""
 
 _OF_OTHERS = 0.5
 """Weight of what the assistant or somebody else said when a long day is cut."""
@@ -130,7 +136,8 @@ class Chronicle:
     async def _notes(self, who: Identity) -> tuple[int, tuple[Memory, ...]]:
         """The person's version, and the summaries and portraits of their days, oldest first."""
         version = await self.memories.version(who)
-        return version, await self.memories.find(who, Filter(kinds=_OF_DAYS), newest_first=False)
+        notes = await self.memories.find(who, Filter(kinds=_OF_DAYS), newest_first=False)
+        return version, tuple(note for note in notes if not is_retracted(note))
 
     async def _whole(
         self, who: Identity, kind: MemoryKind, days: Sequence[Memory], longest: int, version: int
@@ -138,7 +145,7 @@ class Chronicle:
         """The summary or portrait over all days, if it is due. One of ours whose days are all gone goes, too."""
         made = await self.memories.get(who, [str(kind)])
         if days:
-            is_due = not made or made[0].details.get(HASH) != content_hash(days)
+            is_due = not made or is_retracted(made[0]) or made[0].details.get(HASH) != content_hash(days)
             return _of_all(kind, days, longest, version) if is_due else None
         if made and HASH in made[0].details:
             try:
@@ -189,10 +196,18 @@ class Chronicle:
         )
         try:
             await self.memories.put(who, [made], since=roll.version)
+            await self._retract(who, roll)
         except Forgotten as gone:
             _log.info("late_result_dropped", fault=type(gone).__name__)
             return False
         return True
+
+    async def _retract(self, who: Identity, roll: Roll) -> None:
+        """If some of its sources were taken back while it was made, it is to be made anew, or goes after them."""
+        sources = await self.memories.get(who, [source.id for source in roll.sources])
+        for turn in sources:
+            if turn.kind is MemoryKind.TURN and turn.valid_until is not None:
+                await self.memories.retract(who, {turn.id: turn.superseded_by}, at=turn.valid_until)
 
 
 def content_hash(parts: Sequence[Memory]) -> str:
@@ -223,10 +238,13 @@ def shortlist(rows: Sequence[Memory], longest: int) -> tuple[Memory, ...]:
 def in_their_words(sources: Sequence[Memory]) -> str:
     """What of the sources fits into a few lines, in their own words: the person's rows, or the notes on days.
 
-    What they asked tells nothing about them, unless they did nothing else.
+    What they asked tells nothing about them, unless they did nothing else, and what they ordered the assistant to give
+    up is told by no word of theirs.
     """
-    own = [source for source in sources if not _is_of_others(source)]
+    own = [replace(one, text=text) for one in sources if not _is_of_others(one) and (text := without_orders(one.text))]
     telling = [replace(source, text=text) for source in own if (text := statements(source.text).strip())] or own
+    if not telling:
+        return _ONLY_ORDERS
     kept = shortlist([replace(source, text=one_line(source.text)) for source in telling], _FEW_LINES)
     return " ".join(shortened(source.text, _FEW_LINES // 3) for source in kept)
 
@@ -241,10 +259,14 @@ def _is_of_others(row: Memory) -> bool:
 
 
 def _by_day(newest_first: Sequence[Memory], zone: str, most: int) -> dict[date, _Day]:
-    """Rows by the person's own day, days and rows in order; of `most` rows, there may be more."""
+    """Rows by the person's own day, days and rows in order, without what was taken back.
+
+    Of `most` rows, there may be more.
+    """
     days: dict[date, list[Memory]] = {}
     for row in reversed(newest_first):
-        days.setdefault(day_of(row.observed_at, zone), []).append(row)
+        if not is_retracted(row):
+            days.setdefault(day_of(row.observed_at, zone), []).append(row)
     if len(newest_first) == most and len(days) > 1:
         # The oldest day is not complete: it would look like another one with each new message.
         del days[min(days)]
@@ -268,8 +290,12 @@ def _identified(made: Mapping[tuple[date, str], str], until: date) -> str:
 
 
 def _hashes(notes: Iterable[Memory]) -> dict[tuple[date, str], str]:
-    """From what each summary or portrait of a day was made, by day and kind."""
-    return {(day, one.kind): str(one.details.get(HASH, "")) for one in notes if (day := _day_in(one.id)) is not None}
+    """From what each summary or portrait of a day was made, by day and kind; nothing for one that is outdated."""
+    return {
+        (day, one.kind): "" if one.details.get(OUTDATED) else str(one.details.get(HASH, ""))
+        for one in notes
+        if (day := _day_in(one.id)) is not None
+    }
 
 
 def _day_in(memory_id: str) -> date | None:

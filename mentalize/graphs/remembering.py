@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
@@ -24,11 +24,14 @@ from ..agents.quotes import own_words
 from ..errors import Forgotten, MemoryNotFound, StructuredOutputError
 from ..memory.importance import importance_of, statements
 from ..memory.memories import Memories
+from ..memory.retraction import is_retracted
+from ..memory.sessions import is_named
 from ..memory.store import Filter
 from ..memory.terms import fold, terms_of
 from ..types import Identity, Memory, MemoryKind, MemoryStatus
+from .continuity import PERSON
 from .team import NoteTakers
-from .turn_memory import CONSIDERED, PERSON, WEAKENED, as_message
+from .turn_memory import CONSIDERED, WEAKENED, as_message
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.graphs"))
 
@@ -73,13 +76,15 @@ class Remembering:
         return await self.memories.unconsidered(who, limit=DUE)
 
     async def __call__(self, who: Identity, row: Memory, agents: NoteTakers, *, zone: str) -> None:
-        """Consider one message. What was forgotten meanwhile is dropped.
+        """Consider one message. What was forgotten or taken back meanwhile is dropped.
 
         Raises:
             ModelError: the model cannot be asked; the message stays due.
             StoreError: memory cannot be read or written; likewise.
         """
         gleanings = await self._glean(who, row, agents)
+        if any(is_retracted(one) for one in await self.memories.get(who, [row.id])):
+            return
         row = replace(row, details=_considered(row, gleanings))
         for fact in gleanings.facts:
             await self._unless_forgotten(self._keep(who, row, fact))
@@ -90,9 +95,15 @@ class Remembering:
         await self._unless_forgotten(self._infer(who, row))
         if gleanings.emotion:
             await self._unless_forgotten(self._feel(who, row, gleanings.emotion, zone))
-        details = {key: value for key, value in row.details.items() if key != "guess"}
-        await self._unless_forgotten(self.memories.change(who, row.id, details=details))
+        await self._unless_forgotten(self._finish(who, row))
         _log.info("considered", facts=len(gleanings.facts), dropped=gleanings.dropped)
+
+    async def _finish(self, who: Identity, row: Memory) -> None:
+        """Mark the message as considered. If it was taken back just now, what was made from it goes after it."""
+        details = {key: value for key, value in row.details.items() if key != "guess"}
+        kept = await self.memories.change(who, row.id, details=details)
+        if kept.valid_until is not None:
+            await self.memories.retract(who, {row.id: kept.superseded_by}, at=kept.valid_until)
 
     async def _glean(self, who: Identity, row: Memory, agents: NoteTakers) -> Gleanings:
         """What the message tells. Nothing, where it states nothing or the model gives no valid answer."""
@@ -120,9 +131,8 @@ class Remembering:
     async def _before(self, who: Identity, row: Memory) -> tuple[Memory, ...]:
         around = (await self.memories.around(who, [row.id], span=BEFORE)).get(row.id, ())
         turn = row.details.get("turn_id")
-        return tuple(
-            other for other in around if other.observed_at <= row.observed_at and other.details.get("turn_id") != turn
-        )[-BEFORE:]
+        before = (other for other in around if other.observed_at <= row.observed_at and row.id not in other.sources)
+        return tuple(other for other in before if other.details.get("turn_id") != turn)[-BEFORE:]
 
     async def _unless_forgotten(self, work: Awaitable[object]) -> None:
         """Do it, unless what it rests on was deleted while the model was thinking."""
@@ -208,7 +218,8 @@ class Remembering:
         if not guess:
             return
         readings = await self.memories.find(who, Filter(kinds=(MemoryKind.INFERENCE,)), limit=_READINGS)
-        others = sorted((one for one in readings if row.id not in one.sources), key=_is_settled, reverse=True)
+        fresh = (one for one in readings if row.id not in one.sources and not is_retracted(one))
+        others = sorted(fresh, key=_is_settled, reverse=True)
         before = same_reading(guess["text"], guess["words"], guess["state"], others)
         if before is None:
             await self.memories.add(who, [self._guess(row, guess)])
@@ -248,13 +259,15 @@ class Remembering:
 
     async def _feel(self, who: Identity, row: Memory, emotion: str, zone: str) -> None:
         """Keep an emotion as a pattern once it recurs, and bring the pattern up to date."""
-        rows = await self.memories.find(who, Filter(kinds=(MemoryKind.TURN,)), limit=_LOOKED_AT)
+        found = await self.memories.find(who, Filter(kinds=(MemoryKind.TURN,)), limit=_LOOKED_AT)
+        rows = (other for other in found if not is_retracted(other))
         said = [row if other.id == row.id else other for other in rows if other.details.get("role") == PERSON]
         shown = recurring(said, emotion, zone=zone)
         if not shown:
             return
         patterns = await self.memories.find(who, Filter(kinds=(MemoryKind.EMOTION_PATTERN,)))
-        known = next((one for one in patterns if one.details.get("emotion") == emotion), None)
+        of_it = (one for one in patterns if one.details.get("emotion") == emotion and not is_retracted(one))
+        known = next(of_it, None)
         if known is not None and known.status is MemoryStatus.REFUTED:
             return
         newest = shown[-_SHOWING:]
@@ -304,16 +317,9 @@ def _heard_by(*memories: Memory) -> tuple[str, ...]:
 
 
 def _is_another_occasion(before: Memory, row: Memory) -> bool:
-    """Whether a message belongs to another session; where none was named, days alone are too close at midnight."""
-    named = not any(_is_day(memory.session) for memory in (before, row))
+    """Whether a message belongs to another session; where none was named, they may follow each other at once."""
+    named = all(is_named(memory.session) for memory in (before, row))
     return before.session != row.session and (named or abs(row.observed_at - before.observed_at) >= APART)
-
-
-def _is_day(session: str) -> bool:
-    try:
-        return session == date.fromisoformat(session).isoformat()
-    except ValueError:
-        return False
 
 
 def _is_settled(reading: Memory) -> bool:

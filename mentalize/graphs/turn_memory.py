@@ -13,7 +13,7 @@ from ..agents.quotes import quoted
 from ..memory.importance import importance_of
 from ..memory.memories import Memories
 from ..memory.store import Filter
-from ..prompts.format import by_another, day_of
+from ..prompts.format import by_another
 from ..types import (
     LONGEST_TEXT,
     HypothesisScore,
@@ -31,9 +31,7 @@ from ..types import (
     Turn,
     Verdict,
 )
-
-PERSON, ASSISTANT = "user", "assistant"
-"""`details["role"]` of a turn's two rows."""
+from .continuity import ASSISTANT, PERSON, Place, place_of
 
 SCENARIO = "scenario"
 """Id of the memory that holds the setting (M_0 of MetaMind, arXiv 2505.18943, §3.1)."""
@@ -42,8 +40,9 @@ CONSIDERED = "considered"
 """The detail of a person's row that says whether social memory has drawn on it; absent where that is not due, as with
 the words of somebody else who speaks: they are no statements of the person, and bear out no guess about them."""
 
-_FEWEST_EARLIER, _MOST_EARLIER = 40, 200
-"""Newest rows of a person among which those are looked for that the conversation shows."""
+_FEWEST, _MOST, _FARTHEST = 40, 200, 400
+"""Newest rows of a person among which the conversation is looked for: 40 to 200, by its length; and, where that leaves
+it open where it goes on, of its session as well."""
 
 WEAKENED = 0.5
 """Factor on the importance of an emotion pattern that a failed reply leaned on (arXiv 2505.18943, §3.3, feedback)."""
@@ -90,6 +89,9 @@ class TurnMemory:
     async def record(self, turn: Turn, trace: Trace) -> None:
         """Write down what was said, durably, and what follows from it at once.
 
+        What the conversation shows and was written down before is not written again. Two turns of one person are
+        recorded one after the other.
+
         Raises:
             Forgotten: something of this person was forgotten during the turn, and nothing was written.
             StoreError: it cannot be written.
@@ -97,13 +99,15 @@ class TurnMemory:
         if self.writes is None or self._version is None or not turn.text.strip():
             return
         since = await asyncio.shield(self._version)
-        earlier = await self._earlier(turn)
+        newest, place = await self._place(turn)
+        earlier = await asyncio.to_thread(conversation_in, newest, turn)
         # In a thread: a message may be as long as a book.
         leaned_on = await asyncio.to_thread(used, trace.recollection, trace.plan, turn.text, trace.reply)
         again = await asyncio.to_thread(repeated, earlier, turn.text, trace.reply)
         rests_on = tuple(dict.fromkeys((*leaned_on, *again)))
-        rows = await asyncio.to_thread(rows_of, turn, trace, who=self.who, zone=self.zone, rests_on=rests_on)
-        await self.writes.add(self.who, [scenario(self.charter, turn.at), *rows], since=since)
+        rows = await asyncio.to_thread(rows_of, turn, trace, place=place, who=self.who, rests_on=rests_on)
+        new = [scenario(self.charter, turn.at), *rows]
+        await self.writes.retract(self.who, successors(place, rows), at=turn.at, new=new, since=since)
         if leaned_on:
             await self.writes.strengthen(self.who, leaned_on, turn=turn.id, at=turn.at)
         if failed(trace):
@@ -112,22 +116,17 @@ class TurnMemory:
             until = turn.at + timedelta(days=self.trace_days)
             await self.writes.keep_trace(self.who, trace, until=until, since=since)
 
-    async def _earlier(self, turn: Turn) -> tuple[Memory, ...]:
-        """What the conversation shows that is in memory too: what the person said, and replies that rest on memories.
-
-        Other replies of ours are like any in their wording, and bring nothing into a reply.
-        """
+    async def _place(self, turn: Turn) -> tuple[tuple[Memory, ...], Place]:
+        """The newest rows of the person, and where the turn stands among what is remembered."""
         assert self.writes is not None
-        before = {message.text.strip() for message in turn.messages[:-1] if message.role in (PERSON, ASSISTANT)}
-        if not before:
-            return ()
-        most = min(_MOST_EARLIER, max(_FEWEST_EARLIER, 2 * len(turn.messages)))
-        rows = await self.writes.find(self.who, Filter(kinds=(MemoryKind.TURN,)), limit=most)
-        return tuple(
-            row
-            for row in reversed(rows)
-            if row.text.strip() in before and (row.details.get("role") == PERSON or len(row.sources) > 1)
-        )
+        turns = Filter(kinds=(MemoryKind.TURN,))
+        most = min(_MOST, max(_FEWEST, 2 * len(turn.messages)))
+        rows = await self.writes.find(self.who, turns, limit=most)
+        place = await asyncio.to_thread(place_of, turn, rows, who=self.who, zone=self.zone)
+        if not place.certain and len(rows) == most:
+            more = await self.writes.find(self.who, replace(turns, session=self.who.session), limit=_FARTHEST)
+            place = await asyncio.to_thread(place_of, turn, more, who=self.who, zone=self.zone)
+        return rows, place
 
     async def _weaken(self, trace: Trace) -> None:
         """Give less weight to patterns that a failed reply was built on and the person's feeling did not bear out."""
@@ -157,21 +156,37 @@ def without(found: Recollection, shown: set[str], limit: int) -> Recollection:
 # --- what is written --------------------------------------------------------------------------------------
 
 
-def rows_of(turn: Turn, trace: Trace, *, who: Identity, zone: str, rests_on: Sequence[str] = ()) -> tuple[Memory, ...]:
+def conversation_in(rows: Sequence[Memory], turn: Turn) -> tuple[Memory, ...]:
+    """Of some rows, newest first, those that the conversation shows, oldest first: what was said before, and replies
+    that rest on memories.
+
+    Other replies of ours are like any in their wording, and bring nothing into a reply.
+    """
+    before = {message.text.strip() for message in turn.messages[:-1] if message.role in (PERSON, ASSISTANT)}
+    return tuple(
+        row
+        for row in reversed(rows)
+        if row.text.strip() in before and (row.details.get("role") == PERSON or len(row.sources) > 1)
+    )
+
+
+def rows_of(
+    turn: Turn, trace: Trace, *, place: Place, who: Identity, rests_on: Sequence[str] = ()
+) -> tuple[Memory, ...]:
     """The rows of a turn: what the person wrote, word for word, and the reply; a note of danger; a critique.
 
     The reply rests on the message and on the memories that it used, and is forgotten with any of them. Who speaks in
-    the person's place was present, as the rest of the audience.
+    the person's place was present, as the rest of the audience. A message that was written down before is left out,
+    and so is a sign of danger that was noted of it.
 
     Args:
         turn: The turn.
         trace: How it came about.
+        place: Where it stands among what is remembered.
         who: The person.
-        zone: IANA zone of the person, whose day is the session where none is named.
         rests_on: Ids of the memories that the reply has words from.
     """
-    session = who.session or day_of(turn.at, zone).isoformat()
-    said = f"{turn.id}/{PERSON}"
+    said = place.said.id if place.said else f"{turn.id}/{PERSON}"
     speaker = who.speaker or who.user
     present = tuple(sorted(who.others))
 
@@ -179,32 +194,36 @@ def rows_of(turn: Turn, trace: Trace, *, who: Identity, zone: str, rests_on: Seq
         if len(text) > LONGEST_TEXT:
             details = {**details, "left_out": len(text) - LONGEST_TEXT}
         return Memory(
-            id=f"{turn.id}/{name}",
+            id=name,
             kind=kind,
             text=text[:LONGEST_TEXT],
             observed_at=turn.at,
-            session=session,
+            session=place.session,
             audience=present,
             importance=importance_of(kind, text),
             details={"turn_id": turn.id, **details},
             **more,
         )
 
-    details = _of_person(turn, trace) if speaker == who.user else {"role": PERSON}
-    rows = [row(PERSON, MemoryKind.TURN, turn.text, details, speaker=speaker)]
+    rows: list[Memory] = []
+    if place.said is None:
+        details = _of_person(turn, trace) if speaker == who.user else {"role": PERSON}
+        rows.append(row(said, MemoryKind.TURN, turn.text, details, speaker=speaker))
     if trace.reply.strip():
         sources = (said, *rests_on)
         details = {"role": ASSISTANT, "origin": trace.reply_origin}
-        rows.append(row(ASSISTANT, MemoryKind.TURN, trace.reply, details, speaker=ASSISTANT, sources=sources))
+        answer = f"{turn.id}/{ASSISTANT}"
+        rows.append(row(answer, MemoryKind.TURN, trace.reply, details, speaker=ASSISTANT, sources=sources))
     if words := _words_of_danger(turn, trace):
         kinds = sorted({str(sign.kind) for sign in trace.risk})
         text = f"Signs of danger ({', '.join(kinds).replace('_', ' ')}): “{'”, “'.join(words)}”"
-        rows.append(row("danger", MemoryKind.SAFETY_NOTE, text, {"kinds": kinds}, quote=words[0], sources=(said,)))
+        note = "/".join((said.removesuffix(f"/{PERSON}"), "danger", *kinds))
+        rows.append(row(note, MemoryKind.SAFETY_NOTE, text, {"kinds": kinds}, quote=words[0], sources=(said,)))
     if (verdict := failed(trace)) and verdict.critique:
         details = {"utility": verdict.utility, "gates": [name for name, passed in verdict.gates.items() if not passed]}
         rows.append(
             row(
-                "feedback",
+                f"{turn.id}/feedback",
                 MemoryKind.FEEDBACK,
                 verdict.critique,
                 details,
@@ -213,6 +232,13 @@ def rows_of(turn: Turn, trace: Trace, *, who: Identity, zone: str, rests_on: Seq
             )
         )
     return tuple(rows)
+
+
+def successors(place: Place, rows: Sequence[Memory]) -> dict[str, str]:
+    """Which of the turn's rows takes the place of each that it supersedes: a reply that of a reply."""
+    said = place.said.id if place.said else rows[0].id
+    reply = next((row.id for row in rows if row.details.get("role") == ASSISTANT), said)
+    return {old.id: reply if old.details.get("role") == ASSISTANT else said for old in place.superseded}
 
 
 def scenario(charter: RoleCharter, at: datetime) -> Memory:
@@ -269,4 +295,14 @@ def as_message(row: Memory) -> Message:
     return Message(role="assistant" if row.details.get("role") == ASSISTANT else "user", content=content)
 
 
-__all__ = ["CONSIDERED", "TurnMemory", "as_message", "contradicted", "failed", "rows_of", "scenario"]
+__all__ = [
+    "CONSIDERED",
+    "TurnMemory",
+    "as_message",
+    "contradicted",
+    "conversation_in",
+    "failed",
+    "rows_of",
+    "scenario",
+    "successors",
+]

@@ -12,11 +12,12 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from ..types import Identity
 from .database import Database, batches, insert_or_ignore
 from .fulltext import FullText
+from .lineage import made_from, relink
 from .person import Person, advance, note_deleted, touch
 from .repetition import STATED, Remainder, remainder
 from .rows import memory_of, moment
 from .store import Deletion
-from .tables import claims, marks, memories, outbox, people, sources, traces, vectors
+from .tables import claims, marks, memories, outbox, people, traces, vectors
 from .tombstones import REMADE, bury, bury_person
 from .writer import Writer
 
@@ -115,7 +116,7 @@ class Eraser:
         own = people.c.number == person.number
         connection.execute(update(people).where(own).values(forgot=person.version))
         counts["traces"] = _delete_traces(connection, person, min(one.version for one in condemned.values()))
-        _relink(connection, person, condemned)
+        relink(connection, person, {one.id: one.superseded_by for one in condemned.values()})
         self._bury(connection, who, [(one.id, one.kind) for one in condemned.values()])
         for batch in batches(list(condemned.values())):
             counts["vectors"] += self._delete_rows(connection, person, batch)
@@ -170,12 +171,12 @@ def _reach(connection: Connection, person: Person, ids: Sequence[str]) -> _Reach
     while wave:
         condemned |= wave
         spared = {name: left for name, left in spared.items() if name not in wave}
-        reached = [name for name in _made_from(connection, person, list(wave)) if name not in condemned]
+        reached = [name for name in made_from(connection, person, list(wave)) if name not in condemned]
         left = _remainders(connection, person, reached, condemned)
         # What was made from a memory in the words that go now may hold them.
         renewed = [name for name, part in left.items() if part.is_renewed]
         spared |= left
-        made = [name for name in reached if name not in left] + _made_from(connection, person, renewed)
+        made = [name for name in reached if name not in left] + made_from(connection, person, renewed)
         wave = _rows(connection, person, [name for name in dict.fromkeys(made) if name not in condemned])
     return _Reach(condemned, spared)
 
@@ -202,30 +203,7 @@ def _remainders(
     return found
 
 
-def _made_from(connection: Connection, person: Person, ids: Sequence[str]) -> list[str]:
-    made: list[str] = []
-    for batch in batches(ids):
-        query = (
-            select(memories.c.id)
-            .join(sources, (sources.c.person == memories.c.person) & (sources.c.memory == memories.c.number))
-            .where(sources.c.person == person.number, sources.c.source.in_(batch))
-        )
-        made += connection.scalars(query)
-    return list(dict.fromkeys(made))
-
-
 def _delete_traces(connection: Connection, person: Person, since: int) -> int:
     """Delete every trace that was written after the oldest of the deleted memories was: it may quote it."""
     own = traces.c.person == person.number
     return connection.execute(delete(traces).where(own, traces.c.version >= since)).rowcount
-
-
-def _relink(connection: Connection, person: Person, condemned: Mapping[str, _Condemned]) -> None:
-    """What a deleted memory had superseded is superseded by its successor, or is current again if it has none."""
-    for one in condemned.values():
-        heir = one.superseded_by
-        while heir is not None and heir in condemned:
-            heir = condemned[heir].superseded_by
-        values = {"superseded_by": heir} if heir else {"superseded_by": None, "valid_until": None}
-        chosen = (memories.c.person == person.number, memories.c.superseded_by == one.id)
-        connection.execute(update(memories).where(*chosen).values(values))

@@ -116,7 +116,11 @@ class Reader:
         with self._database.reading() as connection:
             if (person := known(connection, who)) is None:
                 return ()
-            chosen = (memories.c.person == person.number, memories.c.kind == MemoryKind.TURN.value)
+            chosen = (
+                memories.c.person == person.number,
+                memories.c.kind == MemoryKind.TURN.value,
+                memories.c.valid_until.is_(None),
+            )
             query = select(memories).where(*chosen, type_coerce(memories.c.details, Text).like(_UNCONSIDERED))
             query = query.order_by(memories.c.observed_at, memories.c.number).execution_options(yield_per=_BATCH)
             with connection.execute(query) as rows:
@@ -303,7 +307,7 @@ def _side(place: int, sign: str, order: str) -> str:
     return f"""
         SELECT * FROM (
             SELECT {place} AS place, observed_at, number FROM memories
-            WHERE person = :person AND kind = :kind AND session = :session_{place}
+            WHERE person = :person AND kind = :kind AND session = :session_{place} AND valid_until IS NULL
                 AND (observed_at, number) {sign} (:at_{place}, :number_{place})
             ORDER BY observed_at {order}, number {order} LIMIT :span
         ) AS side

@@ -147,7 +147,8 @@ class Recall:
         memories = self._get(who, [*cosines, *dated, PORTRAIT, SUMMARY])
         bm25 = self._matching(who, cue, memories, size, which)
         best = rank(cue, Evidence(memories, cosines, bm25), curve=None, weights=self._weights)
-        turns = [hit.memory.id for hit in best if hit.memory.kind is MemoryKind.TURN]
+        said = (hit.memory for hit in best if hit.memory.kind is MemoryKind.TURN)
+        turns = [turn.id for turn in said if turn.valid_until is None]
         around = self._store.around(who, turns[:LOOKED_AROUND], span=1)
         before, after = _order(memories, around)
         memories |= {memory.id: memory for group in around.values() for memory in group}

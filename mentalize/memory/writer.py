@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from ..errors import Forgotten, InputError, MemoryNotFound
 from ..types import Identity, Memory
 from .database import Database, batches
 from .fulltext import INDEXED_CHARACTERS, FullText, score
+from .lineage import retract
 from .person import Person, advance, note_deleted, numbers_of, touch
 from .reader import current
 from .repetition import STATED, repeated, repeats, said
@@ -126,6 +127,25 @@ class Writer:
                     values = {"valid_until": until, "superseded_by": written.id}
                     connection.execute(update(memories).where(memories.c.number == item.number).values(values))
             return written
+
+    def retract(
+        self,
+        who: Identity,
+        successors: Mapping[str, str | None],
+        at: datetime,
+        new: Sequence[Memory],
+        *,
+        since: int | None,
+    ) -> tuple[str, ...]:
+        """See `MemoryStore.retract`."""
+        wanted = [draft(memory) for memory in new]
+        at = lasting(at, "at")
+        with self._database.writing() as connection:
+            person = touch(connection, who, since=since) if wanted else advance(connection, who)
+            if person is None:
+                return ()
+            self._write(connection, who, person, wanted, replaces=False)
+            return retract(connection, person, successors, at)
 
     def strengthen(self, who: Identity, ids: Sequence[str], turn: str, at: datetime) -> None:
         """See `MemoryStore.strengthen`."""
