@@ -402,6 +402,20 @@ async def test_what_an_edited_message_told_is_not_recalled_and_can_be_told_anew(
     assert (await mentalizing.memory.forget_all(ANA)).counts["turn"] == 6
 
 
+async def test_what_a_message_said_before_it_was_edited_is_forgotten_with_it(mind: Build) -> None:
+    rome = "I live in Rome."
+    mentalizing = mind(by_message({rome: told(fact("I live in Rome"))}))
+    client = Client(mentalizing)
+    await client.say("Hello there.")
+    await client.say(rome)
+    await mentalizing.settle()
+    await client.say("I live in Oslo.", at=1)
+    deletion = await mentalizing.memory.forget(ANA, [f"{client.ids[-1]}/user"])
+    assert deletion.counts["turn"] == 4 and deletion.counts["fact"] == 1
+    assert not any("Rome" in text for text in await texts(mentalizing, MemoryKind.TURN))
+    assert await mentalizing.memory.check() == ()
+
+
 async def test_an_edited_message_is_considered_no_more(mind: Build) -> None:
     model = by_message({"I live in Rome.": told(fact("I live in Rome"))})
     mentalizing = mind(model)

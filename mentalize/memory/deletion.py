@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from ..types import Identity
 from .database import Database, batches, insert_or_ignore
 from .fulltext import FullText
-from .lineage import made_from, relink
+from .lineage import made_from, relink, taken_back_for
 from .person import Person, advance, note_deleted, touch
 from .repetition import STATED, Remainder, remainder
 from .rows import memory_of, moment
@@ -164,7 +164,7 @@ class Eraser:
 
 
 def _reach(connection: Connection, person: Person, ids: Sequence[str]) -> _Reach:
-    """These memories and all that was made from them, directly or through others."""
+    """These memories, what was said in their place before, and all that was made from them, at whatever remove."""
     condemned: dict[str, _Condemned] = {}
     spared: dict[str, Remainder] = {}
     wave = _rows(connection, person, list(dict.fromkeys(ids)))
@@ -177,6 +177,7 @@ def _reach(connection: Connection, person: Person, ids: Sequence[str]) -> _Reach
         renewed = [name for name, part in left.items() if part.is_renewed]
         spared |= left
         made = [name for name in reached if name not in left] + made_from(connection, person, renewed)
+        made += taken_back_for(connection, person, list(wave))
         wave = _rows(connection, person, [name for name in dict.fromkeys(made) if name not in condemned])
     return _Reach(condemned, spared)
 

@@ -30,6 +30,15 @@ def made_from(connection: Connection, person: Person, ids: Sequence[str]) -> lis
     return list(dict.fromkeys(made))
 
 
+def taken_back_for(connection: Connection, person: Person, ids: Sequence[str]) -> list[str]:
+    """Ids of the turns that these took the place of: what a message said before it was edited goes with it."""
+    found: list[str] = []
+    for batch in batches(ids):
+        own = (memories.c.person == person.number, memories.c.kind == MemoryKind.TURN)
+        found += connection.scalars(select(memories.c.id).where(*own, memories.c.superseded_by.in_(batch)))
+    return found
+
+
 def retract(
     connection: Connection, person: Person, successors: Mapping[str, str | None], at: datetime
 ) -> tuple[str, ...]:
