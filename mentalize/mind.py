@@ -425,15 +425,14 @@ class Mind:
     async def _conclude(self, context: TurnContext, state: State) -> Reply:
         from .graphs.trace import conclude, log, trace_of
 
-        text, origin = conclude(context, state)
-        trace = await self._recorded(context, trace_of(context, state, text, origin))
+        said = conclude(context, state)
+        trace = await self._recorded(context, trace_of(context, state, said.text, said.origin))
         log(trace)
         draft = state.get("draft")
-        message: Mapping[str, Any] = {"role": "assistant", "content": text}
+        message: Mapping[str, Any] = {"role": "assistant", "content": said.text}
         if context.effort is Effort.NONE and draft is not None:
             message = draft.message or message
-        finish_reason = draft.finish_reason if draft is not None else "stop"
-        return Reply(text, trace, message, finish_reason)
+        return Reply(said.text, trace, message, said.finish_reason, said.usage)
 
     def _vetted(self, turn: Turn, signs: Sequence[RiskSign], language: str | None) -> str:
         if not signs:

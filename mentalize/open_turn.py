@@ -30,12 +30,8 @@ class Reply:
     """The assistant message in OpenAI's form; on pass-through exactly as the endpoint sent it."""
     finish_reason: str = "stop"
     """Why the writing ended, as the endpoint said."""
-
-    @property
-    def usage(self) -> Usage:
-        """Tokens of the call that wrote; those of all calls are in the trace."""
-        written = [record for record in self.trace.requests if record.role == "write" and not record.scoring]
-        return written[-1].usage if written else Usage()
+    usage: Usage = Usage()
+    """Tokens of the call that wrote it; those of all calls are in the trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +162,6 @@ class OpenTurn:
         request = Request(messages=context.turn.messages, purpose="write", parameters=context.turn.parameters)
         answer = Completion(text=heard.text, finish_reason=reason, usage=heard.usage or Usage())
         context.ledger.record(request, "write", self.writer.name, 1, started, answer, None)
-        reply = await self.conclude(context, {"draft": Draft(text=heard.text, finish_reason=reason)})
+        reply = await self.conclude(context, {"draft": Draft(text=heard.text, finish_reason=reason, usage=heard.usage)})
         if told is not None:
             told(reply)

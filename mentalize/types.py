@@ -590,6 +590,8 @@ class Draft:
     revision: int = 0
     finish_reason: str = "stop"
     """Why the model stopped writing, as the endpoint said."""
+    usage: Usage | None = None
+    """Tokens of the call that wrote it; None where the endpoint did not say, or nobody was asked."""
     message: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The assistant message as the endpoint sent it, when the reply is that message unchanged."""
 

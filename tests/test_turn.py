@@ -12,10 +12,10 @@ from pydantic import TypeAdapter
 
 from mentalize import Identity, Mind, Trace
 from mentalize.errors import InputError, ModelError, ModelRefused, ModelUnavailable
-from mentalize.llm.model import Choice, Request
+from mentalize.llm.model import Choice, Completion, Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
 from mentalize.mind import SATURATED, Event, Finished, StageFinished, StageStarted, TextDelta, TextHeld, TurnStarted
-from mentalize.types import Effort, Memory, MemoryHit, MemoryKind, Recollection
+from mentalize.types import Effort, Memory, MemoryHit, MemoryKind, Recollection, Usage
 from social_script import GOOD, MESSAGE, PERCEPTION, POOR, SAFE, SCRIPT, WARM
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -517,8 +517,8 @@ async def test_a_vetoed_reply_ends_before_its_last_sentence_with_a_vetted_text(m
     events = await collect(mind(ScriptedModel(script)).stream(MESSAGE, effort="medium"))
     reply = events[-1].reply
     assert reply.trace.reply_origin == "cut short" and "Say when" not in reply.text
-    assert reply.text.startswith("We would love to have you there. Shall we wait for you?\n\n")
-    assert "".join(_texts(events)).replace(" \n", "\n").split() == reply.text.split()
+    assert reply.text.startswith("We would love to have you there. Shall we wait for you? \n\n")
+    assert "".join(_texts(events)) == reply.text
     assert len(reply.trace.drafts) == 1
 
 
@@ -556,3 +556,31 @@ async def test_no_more_thought_than_allowed(mind: Build) -> None:
     assert (turn.effort, turn.route) == ("none", SATURATED)
     assert (await mind().begin("I want to kill myself", effort="high", at_most=Effort.NONE)).effort == "minimal"
     assert (await mind().begin(MESSAGE, effort="minimal", at_most=Effort.MEDIUM)).effort == "minimal"
+
+
+async def test_a_vetted_text_after_what_was_spoken_is_whole(mind: Build) -> None:
+    text = "First one here.\n\n\n\nLast one here."
+    script = {**SCRIPT, "write": text, "gate": {**SAFE, "manipulates": True}}
+    events = await collect(mind(ScriptedModel(script)).stream(MESSAGE, effort="medium"))
+    reply = events[-1].reply
+    vetted = reply.text.removeprefix("First one here.").strip()
+    assert "".join(_texts(events)).endswith(vetted) and vetted.startswith("I ")
+
+
+async def test_the_middle_of_a_reply_is_never_taken_for_thought(mind: Build) -> None:
+    text = "The model writes:\n<reasoning>\nsome steps.\nThen the answer."
+    for effort in ("low", "medium"):
+        events = await collect(mind(ScriptedModel({**SCRIPT, "write": text})).stream(MESSAGE, effort=effort))
+        assert "".join(_texts(events)).strip() == text
+
+
+async def test_the_finish_reason_and_the_usage_are_those_of_what_was_sent(mind: Build) -> None:
+    cut = Completion(text="We would love to", finish_reason="length", usage=Usage(10, 5))
+    reply = await mind(ScriptedModel({**SCRIPT, "write": cut})).reply(MESSAGE, effort="medium")
+    assert (reply.finish_reason, reply.usage) == ("length", Usage(10, 5))
+    vetoed = {**SCRIPT, "write": cut, "gate": {**SAFE, "manipulates": True}}
+    reply = await mind(ScriptedModel(vetoed), max_revisions=0).reply(MESSAGE, effort="medium")
+    assert (reply.finish_reason, reply.usage) == ("stop", Usage(10, 5)), "the vetted text is whole"
+    revised = {**SCRIPT, "write": [cut, ModelRefused("no")], "validate": POOR}
+    reply = await mind(ScriptedModel(revised)).reply(MESSAGE, effort="medium")
+    assert (reply.text, reply.usage) == ("We would love to", Usage(10, 5))

@@ -145,6 +145,7 @@ class Writer:
             text=text,
             revision=revision,
             finish_reason=completion.finish_reason,
+            usage=completion.usage,
             message=completion.message if plan is None else {},
         )
 

@@ -15,23 +15,30 @@ class Sentences:
     """Feed it pieces; it gives back each sentence when it is complete.
 
     Joined, the sentences are the text that was fed, less a block of thought at its beginning.
+
+    Args:
+        thinking: Whether there may be one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, thinking: bool = True) -> None:
         self._held = ""
+        self._may_begin_with_thought = thinking
 
     def feed(self, piece: str) -> Iterator[str]:
         """The sentences that `piece` completes."""
-        self._held = _THOUGHT.sub("", self._held + piece, count=1)
-        if _may_be_thinking(self._held):
-            return
+        self._held += piece
+        if self._may_begin_with_thought:
+            self._held = _THOUGHT.sub("", self._held, count=1)
+            if _may_be_thinking(self._held):
+                return
         while match := _END.search(self._held):
+            self._may_begin_with_thought = False
             sentence, self._held = self._held[: match.end()], self._held[match.end() :]
             yield sentence
 
     def rest(self) -> Iterator[str]:
         """What is left at the end of the stream; a thought that never ended is not part of it."""
-        if self._held.strip() and not _THINKING.match(self._held):
+        if self._held.strip() and not (self._may_begin_with_thought and _THINKING.match(self._held)):
             yield self._held
         self._held = ""
 
@@ -45,7 +52,7 @@ def _may_be_thinking(text: str) -> bool:
 
 def sentences_of(text: str) -> list[str]:
     """The sentences of a whole text, in order; joined, they are the text."""
-    splitter = Sentences()
+    splitter = Sentences(thinking=False)
     return [*splitter.feed(text), *splitter.rest()]
 
 

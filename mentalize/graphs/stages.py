@@ -60,6 +60,8 @@ JUDGED = (Effort.MEDIUM, Effort.HIGH)
 """Efforts at which a model judges the draft."""
 RECALL_SECONDS = 10.0
 """What memory may take before a turn goes on without it."""
+WITHIN = 1_200
+"""Characters before a sentence with which it is checked: what gates look for is shorter. `settle` checks the whole."""
 REVISION_CALLS = 3
 REVISION_DEPTH = 2
 
@@ -387,9 +389,9 @@ async def _offer(state: State, context: TurnContext, plan: Plan, critique: str, 
     offered += [Candidate(text, f"form:{name}") for name, text in forms]
     candidates = tuple(candidate for candidate in offered if context.passes(candidate.text))
     if not candidates:
-        return Draft(text=context.vetted(()), origin="fallback", revision=revision)
+        return replace(draft, text=context.vetted(()), origin="fallback", finish_reason="stop")
     first = candidates[0]
-    return Draft(text=first.text, origin=first.origin, candidates=candidates, revision=revision)
+    return replace(draft, text=first.text, origin=first.origin, candidates=candidates, finish_reason="stop")
 
 
 def _fits(text: str, context: TurnContext) -> bool:
@@ -405,12 +407,12 @@ async def _felt(context: TurnContext, perception: Perception) -> Perception:
 
 async def _speak(context: TurnContext, plan: Plan | None) -> Draft:
     """Write aloud, as the mode says; what passes through leaves as it comes."""
-    finish_reason, origin = "stop", "writer"
+    finish_reason, origin, usage = "stop", "writer", None
 
     async def pieces(deltas: AsyncIterator[Delta]) -> AsyncIterator[str]:
-        nonlocal finish_reason
+        nonlocal finish_reason, usage
         async for delta in deltas:
-            finish_reason = delta.finish_reason or finish_reason
+            finish_reason, usage = delta.finish_reason or finish_reason, delta.usage or usage
             if delta.text:
                 yield delta.text
 
@@ -422,7 +424,8 @@ async def _speak(context: TurnContext, plan: Plan | None) -> Draft:
         elif not await _say_what_passes(context, whole_sentences(pieces(deltas))):
             origin = "cut short"
     text = "".join(context.spoken) + context.held
-    return Draft(text=text.strip() if plan else text, origin=origin, finish_reason=finish_reason)
+    text = text.strip() if plan else text
+    return Draft(text=text, origin=origin, finish_reason=finish_reason, usage=usage)
 
 
 async def _say_all(context: TurnContext, pieces: AsyncIterator[str]) -> None:
@@ -437,7 +440,9 @@ async def _say_what_passes(context: TurnContext, sentences: AsyncIterator[str]) 
         Whether all passed. At the first that does not, the reply ends.
     """
     async for sentence in sentences:
-        if not context.passes("".join(context.spoken) + context.held + sentence):
+        before = ("".join(context.spoken) + context.held)[-WITHIN:]
+        # In a thread: other people's streams go on meanwhile.
+        if not await asyncio.to_thread(context.passes, before + sentence):
             return False
         if context.effort not in JUDGED:
             _say(context, sentence)

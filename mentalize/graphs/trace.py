@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -11,31 +12,44 @@ import structlog
 from ..agents.safety_gate import OFFERS_HELP
 from ..llm.structured import REPAIR
 from ..llm.traced import total_usage
-from ..types import Effort, RiskKind, RiskSign, StructuredCounts, Trace
+from ..types import Effort, RiskKind, RiskSign, StructuredCounts, Trace, Usage
 from .stages import best
 from .state import Attempt, State, TurnContext, perceived, weighed
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind"))
 
 
-def conclude(context: TurnContext, state: State) -> tuple[str, str]:
-    """The reply and its origin: the best safe draft, or a vetted text, after what was spoken already."""
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What goes out."""
+
+    text: str
+    origin: str
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    """Tokens of the call that wrote it, or that wrote what was not fit to be sent."""
+
+
+def conclude(context: TurnContext, state: State) -> Conclusion:
+    """The best safe draft, or a vetted text, after what was spoken already."""
     settlement, draft = state.get("settlement"), state.get("draft")
     if context.effort is Effort.NONE and draft is not None:
-        return draft.text, "passed through"
+        return Conclusion(draft.text, "passed through", draft.finish_reason, draft.usage or Usage())
     attempts = settlement.attempts if settlement else ()
     attempt = best(attempts)
     spoken = "".join(context.spoken)
     if attempt:
-        return (spoken + context.held).rstrip() if spoken else attempt.draft.text, attempt.draft.origin
+        text = (spoken + context.held).rstrip() if spoken else attempt.draft.text
+        return Conclusion(text, attempt.draft.origin, attempt.draft.finish_reason, attempt.draft.usage or Usage())
+    spent = (attempts[-1].draft.usage if attempts else None) or Usage()
     signs = context.signs(state) or _unnamed_danger(attempts)
     if spoken and not attempts:
-        return spoken.rstrip(), "cut short"
+        return Conclusion(spoken.rstrip(), "cut short", usage=spent)
     vetted = context.vetted(signs)
     if spoken:
         # What failed its verdict has left in part, and is not left unanswered.
-        return f"{spoken.rstrip()}\n\n{vetted}", "cut short"
-    return vetted, "referral" if signs else "fallback"
+        return Conclusion(f"{spoken}\n\n{vetted}", "cut short", usage=spent)
+    return Conclusion(vetted, "referral" if signs else "fallback", usage=spent)
 
 
 def trace_of(context: TurnContext, state: State, text: str, origin: str) -> Trace:
