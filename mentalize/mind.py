@@ -6,10 +6,11 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, aclosing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -63,6 +64,9 @@ _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind"))
 Messages = str | Sequence[Mapping[str, Any] | Message]
 RoleName = Literal["reason", "judge", "write"]
 ROLES: tuple[RoleName, ...] = ("reason", "judge", "write")
+
+CLOSE_SECONDS = 20.0
+"""What is waited for writes when a mind is closed."""
 
 RECORD_SECONDS = 5.0
 """What writing down a turn may take before the reply goes out without it."""
@@ -224,13 +228,15 @@ class Mind:
             ModelNotFound: there is none of that name.
             ModelError: there is no answer to hand on.
         """
-        from .llm.relay import relay, served_name
+        from .llm.relay import relay, served_name, within
 
         name = to or body.get("model")
         for role in ("write", "reason", "judge"):
             if name in (served_name(self._models[role]), self._models[role].name):
-                with self._busy():
-                    return await relay(self._models[role], body, raw=raw, headers=headers)
+                with ExitStack() as busy:
+                    busy.enter_context(self._busy())
+                    relayed = await relay(self._models[role], body, raw=raw, headers=headers)
+                    return await within(busy.pop_all(), relayed)
         raise ModelNotFound(f"There is no model {name!r} here.", hint=f"There are: {', '.join(self.upstreams)}.")
 
     @property
@@ -307,6 +313,9 @@ class Mind:
     def _load(self) -> None:
         from .graphs.turn import graph
         from .llm.relay import innermost, relays
+
+        for late in ("trace", "turn_memory"):
+            import_module(f"{__package__}.graphs.{late}")
 
         for effort in _BY_COST:
             graph(effort, choosing=self._choosing)
@@ -508,7 +517,9 @@ class Mind:
 
     async def _finish_writing(self) -> None:
         here = [task for task in self._writing if task.get_loop() is asyncio.get_running_loop()]
-        await asyncio.gather(*here, return_exceptions=True)
+        if here:
+            # A database that hangs keeps nobody from leaving; it is written to nevertheless, if it comes back in time.
+            await asyncio.wait(here, timeout=CLOSE_SECONDS)
 
     @cached_property
     def _background(self) -> Background:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, aclosing
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,18 @@ class OpenTurn:
         return MemoryMode.READ_ONLY if memory.writes is None else MemoryMode.ON
 
     @property
+    def tokens(self) -> int:
+        """Tokens that its calls have cost so far; about, where an endpoint does not say."""
+        from .llm.traced import spent
+
+        return spent(self.context.ledger.records)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether the message to be answered is a person's, and has text; else there is nothing to remember."""
+        return bool(self.context.turn.text.strip())
+
+    @property
     def passes_through(self) -> bool:
         """Whether only the model's own answer, unchanged, can be right."""
         return self.effort is Effort.NONE
@@ -140,12 +152,13 @@ class OpenTurn:
         Raises:
             ModelError: there is no answer to hand on.
         """
-        from .llm.relay import relay
+        from .llm.relay import relay, within
 
-        with self.busy():
+        with ExitStack() as busy:
+            busy.enter_context(self.busy())
             started = self.context.ledger.elapsed()
             relayed = await relay(self.writer, body, headers=headers)
-        return replace(relayed, content=self._overheard(relayed, started, told))
+            return await within(busy.pop_all(), replace(relayed, content=self._overheard(relayed, started, told)))
 
     async def _overheard(
         self, relayed: Relayed, started: float, told: Callable[[Reply], None] | None

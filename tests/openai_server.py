@@ -73,6 +73,28 @@ class Received:
     """The connection's other end."""
 
 
+GARBAGE = (
+    b"", b"{", b"[]", b"null", b"<html>", b'{"choices": []}', b'{"choices": [null]}', b'{"choices": {"0": 1}}',
+    b'{"choices": [{"message": null}]}', b'{"choices": [{"message": {"content": 7}, "finish_reason": 7}], "usage": 7}',
+    b'{"choices": [{"index": "x", "message": {"tool_calls": "x"}}]}', b"\xff\xfe", b"[" * 100_000,
+    b'{"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": "many", "completion_tokens": []}}',
+    b'{"error": "oops"}', b'{"choices": [{"message": {"content": "\\ud800"}}]}',
+)  # fmt: skip
+"""Bodies that no endpoint should send."""
+
+GARBLED_STREAMS = (
+    (b"data: {\n\n", b"data: [DONE]\n\n"),
+    (b"data: null\n\ndata: 7\n\n", b"data: []\n\n"),
+    (b'data: {"choices": [{"delta": null}]}\n\n', b'data: {"choices": [null]}\n\n', b"data: [DONE]\n\n"),
+    (b'data: {"choices": [{"delta": {"content": "Hm."}', b'}]}\n\ndata: {"error": {"message": "no"}}\n\n'),
+    (b'data: {"choices": [{"index": "x", "delta": {"tool_calls": [{"id": 7}, null, 7]}}]}\n\n', b"data: [DONE]\n\n"),
+    (b'data: {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": {}}], "usage": []}\n\n',),
+    (b"\xff\xfe\x00", b"id: 7\nretry: 1\nevent: x\n: hm\n\n"),
+    (b"data: [DONE]\n\ndata: [DONE]\n\n",),
+)
+"""Streams likewise, one network write after the other."""
+
+
 class OpenAIServer:
     """Serves `/v1/chat/completions` and `/v1/models` on a free port of 127.0.0.1."""
 

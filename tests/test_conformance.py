@@ -37,7 +37,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Endpoint]]
 
 ANA = {"X-Mentalize-User": "ana"}
 DANGER = "I want to kill myself tonight."
-TOOLS = [{"type": "function", "function": {"name": "weather", "strict": True, "parameters": {"type": "object"}}}]
+TOOLS: list[Any] = [{"type": "function", "function": {"name": "weather", "strict": True, "parameters": {"type": "object"}}}]
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Loopback needs none, and to load the authorities' certificates takes longer than most of these tests."""
@@ -239,6 +239,28 @@ async def test_d4_an_upstreams_own_error_event_is_handed_on_and_the_turn_is_not_
             assert answer.content == b"".join([*pieces, DONE])
             assert chunks_of(recorded.content)[-1]["error"]["message"] == "out of memory"
             assert await turns_of(endpoint) == []
+
+
+@pytest.mark.parametrize("lost", [[], [b'data: {"id": "chatc'], [DONE], [DONE, b"data: {\n\n"]])
+async def test_d4_a_connection_that_breaks_when_all_was_said_has_lost_nothing(
+    serve: Serve, lost: Sequence[bytes]
+) -> None:
+    said = [piece({"role": "assistant", "content": "So"}), piece({}, "stop")]
+    broken = Reply(pieces=[*said, *lost, b": never sent\n\n"], cut_after=len(said) + len(lost))
+    async with serve(broken) as endpoint:
+        answer = await ask(endpoint, asking("scripted", stream=True))
+        recorded = await ask(endpoint, asking("mentalize", stream=True, tools=TOOLS), ANA)
+        assert answer.content == b"".join([*said, DONE])
+        assert texts_of(chunks_of(recorded.content)) == ["So"]
+        assert await turns_of(endpoint) == ["So", MESSAGE]
+
+
+async def test_d4_one_of_several_answers_that_breaks_off_is_lost(serve: Serve) -> None:
+    pieces = [piece({"content": "A"}), piece({"content": "B"}, choice=1), piece({}, "stop")]
+    for ending in (Reply(pieces=pieces), Reply(pieces=[*pieces, DONE], cut_after=3)):
+        async with serve(ending) as endpoint:
+            *said, error = chunks_of((await ask(endpoint, asking("scripted", n=2, stream=True))).content)
+        assert texts_of(said) == ["A", "B"] and error["error"]["code"] == "model_unavailable"
 
 
 async def test_d5_no_chunk_has_a_message_at_the_top(serve: Serve) -> None:
@@ -596,8 +618,11 @@ async def test_d15_requests_with_tools_pass_through(serve: Serve, more: dict[str
         remembered = await turns_of(endpoint)
     assert request.body == {**body, "model": "scripted"}
     assert answer.json() == {**json.loads(whole), "model": "mentalize-high"}
-    assert answer.headers["x-mentalize-effort"] == "none" and answer.headers["x-mentalize-memory"] == "on"
-    if "messages" not in more:
+    assert answer.headers["x-mentalize-effort"] == "none"
+    if "messages" in more:
+        assert answer.headers["x-mentalize-memory"] == "off; the last message is no person's" and not remembered
+    else:
+        assert answer.headers["x-mentalize-memory"] == "on"
         assert sorted(remembered) == sorted([MESSAGE, "It rains."])
 
 

@@ -216,6 +216,13 @@ async def test_what_the_runtime_cannot_take_is_refused(model: EmbeddedModel, req
         await model.complete(request_)
 
 
+@local_model
+async def test_a_client_reaches_only_the_sampling(model: EmbeddedModel):
+    reached = {"grammar": 'root ::= "no"', "n_predict": 1, "id_slot": 7}
+    plain = await model.complete(question("Say hello.", max_tokens=4))
+    assert (await model.complete(question("Say hello.", max_tokens=4, parameters=reached))).text == plain.text
+
+
 def test_streamed_tool_calls_are_put_together():
     """The packaged model writes its calls as text, so this is shown on pieces as a tool-trained model streams them."""
     answer = Answer()

@@ -1,15 +1,22 @@
 """LiteLLM as the way to hosted models, against a loopback server, and how its errors arrive here."""
 
 import asyncio
+import contextlib
 import logging
+import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from endpoint import served
 from mentalize.errors import (
     MalformedAnswer,
+    ModelError,
     ModelNotFound,
     ModelRateLimited,
     ModelRefused,
@@ -21,6 +28,7 @@ from mentalize.llm.hosted import LiteLLMModel
 from mentalize.llm.model import Capabilities, Choice, JsonFormat, Request, StructuredMode
 from mentalize.types import Usage, user
 from openai_server import OpenAIServer, Reply, obedient
+from social_script import MESSAGE, WARM
 
 # LiteLLM silences these two of pydantic's when it is imported; pytest turns them into errors again.
 pytestmark = [
@@ -29,6 +37,9 @@ pytestmark = [
 ]
 
 KEY = "sk-not-to-be-shown"
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Loopback needs none, and to load the authorities' certificates takes time."""
+
 ASK = Request(messages=(user("I'm fine. Go without me, really."),))
 
 
@@ -152,6 +163,84 @@ async def test_it_serves_several_event_loops(server: OpenAIServer) -> None:
     for _ in range(2):
         answer = await asyncio.to_thread(lambda: asyncio.run(model.complete(ASK)))
         assert answer.text == "Hello."
+
+
+# --- what a client may not say to LiteLLM ---------------------------------------------------------------------
+
+
+Elsewhere = tuple[str, list[object]]
+"""A base URL, and who connected to it."""
+
+
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[Elsewhere]:
+    """An address of somebody else's that nothing may connect to."""
+    connections: list[object] = []
+
+    def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    async with await asyncio.start_server(note, "127.0.0.1", 0) as listener:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1", connections
+
+
+ORDERS: tuple[Callable[[str], dict[str, Any]], ...] = (
+    lambda url: {"base_url": url},
+    lambda url: {"api_base": url, "api_key": "sk-odd", "timeout": 1e-6, "num_retries": 9, "drop_params": False},
+    lambda url: {"fallbacks": [{"model": "openai/y", "api_base": url}], "model_list": [{"model_name": "openai/x"}]},
+    lambda url: {"extra_headers": {"X-Odd": "1"}, "headers": {"X-Odd": "1"}, "default_headers": {"X-Odd": "1"}},
+    lambda url: {"extra_body": {"base_url": url, "extra_headers": {"X-Odd": "1"}}, "extra_query": {"X-Odd": "1"}},
+    lambda url: {"organization": "odd", "azure_ad_token_provider": "odd", "api_version": "1"},
+    lambda url: {"mock_response": "odd", "mock_tool_calls": [], "mock_timeout": True, "mock_delay": 30},
+    lambda url: {"custom_llm_provider": "anthropic", "litellm_params": {"api_base": url}, "deployment_id": "odd"},
+    lambda url: {"request_timeout": 1e-6, "retry_policy": {"a": 9}, "cooldown_time": 9, "model_info": {"a": url}},
+    lambda url: {"metadata": {"prompt": "odd"}, "callbacks": ["odd"], "success_callback": ["odd"], "logger_fn": 7},
+    lambda url: {"allowed_openai_params": 7, "additional_drop_params": ["messages"]},
+    lambda url: {"client": "odd", "shared_session": "odd", "acompletion": False, "litellm_logging_obj": {"a": url}},
+)
+"""Fields of a request that LiteLLM takes for its own, if they reach it as arguments."""
+
+
+@pytest.mark.parametrize("orders", ORDERS)
+@pytest.mark.parametrize("model", ["openai/x", "mentalize-minimal"])
+async def test_no_field_of_a_request_gives_litellm_orders(
+    tmp_path: Path, elsewhere: Elsewhere, model: str, orders: Callable[[str], dict[str, Any]]
+) -> None:
+    url, connections = elsewhere
+    fields = orders(url)
+    body = {"model": model, "messages": [{"role": "user", "content": MESSAGE}], **fields}
+    settings: dict[str, Any] = {"model": "openai/x", "api_key": KEY, "retries": 0, "memory": {"mode": "off"}}
+    async with served(tmp_path, **settings) as endpoint, httpx.AsyncClient(verify=NO_TLS, timeout=10) as client:
+        answer = await client.post(f"{endpoint.base_url}/chat/completions", json=body)
+        (request,) = endpoint.upstream.requests
+    assert answer.status_code == 200 and answer.json()["choices"][0]["message"]["content"] == WARM
+    assert connections == []
+    assert request.headers["Authorization"] == f"Bearer {KEY}" and "odd" not in str(request.headers).lower()
+    assert {name: request.body.get(name) for name in fields} == fields, "what is not OpenAI's goes to the endpoint"
+
+
+async def test_fields_of_openai_arrive_although_litellm_does_not_know_the_model(server: OpenAIServer) -> None:
+    fields = {"user": "ana", "verbosity": "low", "reasoning_effort": "low", "store": True, "metadata": {"a": "b"}}
+    await hosted(server).complete(Request(messages=ASK.messages, parameters=fields))
+    assert {name: server.requests[0].body.get(name) for name in fields} == fields
+
+
+async def test_tools_are_the_clients_whatever_their_address(server: OpenAIServer) -> None:
+    tools = [{"type": "mcp", "server_label": "a", "server_url": "litellm_proxy/mcp/a", "require_approval": "never"}]
+    await hosted(server).complete(Request(messages=ASK.messages, parameters={"tools": tools}))
+    assert [request.body["tools"] for request in server.requests] == [tools]
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "openrouter", "azure", "deepseek", "cohere_chat", "mistral"])
+async def test_no_provider_is_asked_elsewhere(server: OpenAIServer, elsewhere: Elsewhere, provider: str) -> None:
+    url, connections = elsewhere
+    orders = {"base_url": url, "extra_body": {"api_base": url}, "azure_ad_token": "odd", "top_k": 3}
+    model = LiteLLMModel(f"{provider}/x", api_key=KEY, api_base=server.base_url, seconds=10)
+    with contextlib.suppress(ModelError):  # The server speaks one format, and not under every path.
+        await model.complete(Request(messages=ASK.messages, parameters=orders))
+    assert connections == []
+    assert "odd" not in str([request.headers for request in server.requests])
 
 
 def test_it_fetches_nothing_prints_nothing_and_says_what_to_install() -> None:

@@ -668,6 +668,34 @@ async def test_a_model_in_this_process_is_left_to_the_turn_that_needs_it(mind: B
     assert [memory.text for memory in await kept(mentalizing, MemoryKind.FACT)] == ["I live in Rome"]
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+async def test_it_is_left_to_an_answer_that_is_handed_on_until_all_of_it_is(mind: Build, *, recorded: bool) -> None:
+    begun = asyncio.Event()
+
+    async def waiting(request: Request) -> Any:
+        if request.purpose == "remember":
+            begun.set()
+            await asyncio.sleep(30)
+        return "Hm. Well."
+
+    mentalizing = mind(FunctionModel(waiting, name="embedded/test"), choosing=False)
+    await mentalizing.reply(ROME, ANA, "none")
+    body = {"model": "embedded/test", "messages": [{"role": "user", "content": "And you?"}], "stream": True}
+    for pieces_read in (0, 1, None):
+        await asyncio.wait_for(begun.wait(), 5)
+        turn = await mentalizing.begin(body["messages"], ANA, "none", "off") if recorded else mentalizing
+        content = (await turn.relay(body)).content
+        begun.clear()
+        if pieces_read:
+            assert b"Hm" in await anext(content)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(begun.wait(), 0.1)
+        if pieces_read is None:
+            assert b"Well" in b"".join([piece async for piece in content])
+        await content.aclose()
+    await asyncio.wait_for(begun.wait(), 5)
+
+
 def test_a_mind_outlives_the_event_loop_it_began_in(mind: Build) -> None:
     mentalizing = mind(script={"remember": told(fact("I live in Rome"))})
 

@@ -14,7 +14,17 @@ from mentalize import Identity, Mind, Trace
 from mentalize.errors import InputError, ModelError, ModelRefused, ModelUnavailable
 from mentalize.llm.model import Choice, Completion, Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
-from mentalize.mind import SATURATED, Event, Finished, StageFinished, StageStarted, TextDelta, TextHeld, TurnStarted
+from mentalize.mind import (
+    SATURATED,
+    Event,
+    Finished,
+    Reply,
+    StageFinished,
+    StageStarted,
+    TextDelta,
+    TextHeld,
+    TurnStarted,
+)
 from mentalize.types import Effort, Memory, MemoryHit, MemoryKind, Recollection, Usage
 from social_script import GOOD, MESSAGE, PERCEPTION, POOR, SAFE, SCRIPT, WARM
 
@@ -500,6 +510,11 @@ def test_the_synchronous_portal_hands_on_errors(tmp_path: Any) -> None:
 LONG = "We would love to have you there. Shall we wait for you? Say when."
 
 
+def _reply(events: list[Event]) -> Reply:
+    assert isinstance(events[-1], Finished)
+    return events[-1].reply
+
+
 def _texts(events: list[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, TextDelta)]
 
@@ -509,13 +524,13 @@ async def test_at_medium_all_but_the_last_sentence_leave_before_the_verdict(mind
     judged = next(i for i, event in enumerate(events) if isinstance(event, StageStarted) and event.name == "judge")
     before = _texts(events[:judged])
     assert "".join(before).strip() == "We would love to have you there. Shall we wait for you?"
-    assert "".join(_texts(events)) == LONG == events[-1].reply.text
+    assert "".join(_texts(events)) == LONG == _reply(events).text
 
 
 async def test_a_vetoed_reply_ends_before_its_last_sentence_with_a_vetted_text(mind: Build) -> None:
     script = {**SCRIPT, "write": LONG, "gate": {**SAFE, "manipulates": True}}
     events = await collect(mind(ScriptedModel(script)).stream(MESSAGE, effort="medium"))
-    reply = events[-1].reply
+    reply = _reply(events)
     assert reply.trace.reply_origin == "cut short" and "Say when" not in reply.text
     assert reply.text.startswith("We would love to have you there. Shall we wait for you? \n\n")
     assert "".join(_texts(events)) == reply.text
@@ -525,7 +540,7 @@ async def test_a_vetoed_reply_ends_before_its_last_sentence_with_a_vetted_text(m
 async def test_a_single_sentence_waits_and_can_be_revised(mind: Build) -> None:
     model = ScriptedModel({**SCRIPT, "write": WARM.split(".")[0] + ".", "validate": [POOR, GOOD]})
     events = await collect(mind(model).stream(MESSAGE, effort="medium"))
-    assert events[-1].reply.trace.revisions == 1
+    assert _reply(events).trace.revisions == 1
 
 
 async def test_live_text_leaves_as_it_is_written_and_is_answered_if_it_fails(mind: Build) -> None:
@@ -533,7 +548,7 @@ async def test_live_text_leaves_as_it_is_written_and_is_answered_if_it_fails(min
     events = await collect(mind(ScriptedModel(script)).stream(MESSAGE, effort="medium", mode="live"))
     judged = next(i for i, event in enumerate(events) if isinstance(event, StageStarted) and event.name == "judge")
     assert "".join(_texts(events[:judged])) == LONG
-    assert events[-1].reply.text.startswith(LONG + "\n\n")
+    assert _reply(events).text.startswith(LONG + "\n\n")
 
 
 async def test_danger_that_only_a_stage_notices_holds_the_text(mind: Build) -> None:
@@ -562,7 +577,7 @@ async def test_a_vetted_text_after_what_was_spoken_is_whole(mind: Build) -> None
     text = "First one here.\n\n\n\nLast one here."
     script = {**SCRIPT, "write": text, "gate": {**SAFE, "manipulates": True}}
     events = await collect(mind(ScriptedModel(script)).stream(MESSAGE, effort="medium"))
-    reply = events[-1].reply
+    reply = _reply(events)
     vetted = reply.text.removeprefix("First one here.").strip()
     assert "".join(_texts(events)).endswith(vetted) and vetted.startswith("I ")
 

@@ -57,9 +57,10 @@ def serve(
 
     keys = _are_there_keys(settings)
     check(settings, keys=keys)
+    upstreams = _upstreams(settings)
     prepare(settings)
     with bind(settings) as bound:
-        _tell(settings, bound.getsockname(), keys=keys)
+        _tell(settings, bound.getsockname(), upstreams, keys=keys)
         run(settings, bound)
 
 
@@ -77,7 +78,15 @@ def _are_there_keys(settings: Settings) -> bool:
         store.close()
 
 
-def _tell(settings: Settings, address: tuple[str, int], *, keys: bool) -> None:
+def _upstreams(settings: Settings) -> tuple[str, ...]:
+    """The models' own names; what is wrong with a model, a prompt or the embedder is said by this, too."""
+    from ..mind import Mind, memories_of
+
+    memories_of(settings)
+    return Mind(settings).upstreams
+
+
+def _tell(settings: Settings, address: tuple[str, int], upstreams: tuple[str, ...], *, keys: bool) -> None:
     """What is served, and a line to try it with."""
     from rich.console import Console
     from rich.table import Table
@@ -90,7 +99,8 @@ def _tell(settings: Settings, address: tuple[str, int], *, keys: bool) -> None:
     chosen = settings.server
     for name, told in (
         ("base_url", f"{url}/v1"),
-        ("models", f"mentalize, mentalize-minimal, -low, -medium, -high; {settings.binding('write').model} itself"),
+        ("listens", f"{host}, port {port}, {chosen.workers} process{'es' if chosen.workers > 1 else ''}"),
+        ("models", f"mentalize, mentalize-minimal, -low, -medium, -high; {', '.join(upstreams)} itself"),
         ("effort", f"{settings.effort} for the model mentalize; stream mode {chosen.stream}"),
         ("callers", "with an API key" if keys else "whoever is on this machine, without a key"),
         ("memory", _memory(settings)),

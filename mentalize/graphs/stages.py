@@ -115,7 +115,9 @@ def stage(
             raise problem
         # A fault's words and frames may hold what people wrote: they are in the trace, and not in the log.
         fault = type(problem).__name__
-        _log.warning("stage_left_out", turn=context.turn.id, stage=name, fault=fault, at=_where(problem))
+        hint = problem.hint if isinstance(problem, MentalizeError) else ""
+        where = _where(problem)
+        _log.warning("stage_left_out", turn=context.turn.id, stage=name, fault=fault, hint=hint, at=where)
         return instead or {writes: None}
 
     return node

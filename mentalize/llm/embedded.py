@@ -36,6 +36,15 @@ PREFIX_STORE_MIB = 256
 GUESSES_PER_CHOICE = 20
 """Alternatives returned for a choice when the request does not say how many."""
 
+_PARAMETERS = frozenset({
+    "frequency_penalty", "logit_bias", "max_completion_tokens", "max_tokens", "min_p", "n", "parallel_tool_calls",
+    "presence_penalty", "repeat_penalty", "response_format", "seed", "stop", "temperature", "tool_choice", "tools",
+    "top_k", "top_p", "typical_p",
+})  # fmt: skip
+"""Fields of a client's request that the runtime is given. It has others that no client may set: grammars of their
+own, slots and caches, adapters, the chat template, and sizes for which it takes memory at once. All of them would act
+on this process, and so on everybody's conversations."""
+
 
 class EmbeddedModel:
     """A GGUF file, asked in this process.
@@ -323,7 +332,7 @@ def _usage(piece: _Piece) -> Usage | None:
 
 
 def _body(request: Request) -> dict[str, Any]:
-    body: dict[str, Any] = dict(request.parameters)
+    body: dict[str, Any] = {name: value for name, value in request.parameters.items() if name in _PARAMETERS}
     body["messages"] = [message.as_openai() for message in request.messages]
     for key in ("max_tokens", "temperature", "seed"):
         if (value := getattr(request, key)) is not None:

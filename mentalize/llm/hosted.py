@@ -17,11 +17,30 @@ __all__ = ["LiteLLMModel"]
 
 _MODES = (StructuredMode.JSON_SCHEMA, StructuredMode.JSON_OBJECT)
 
+_FIELDS = frozenset({
+    "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
+    "max_tokens", "messages", "modalities", "n", "parallel_tool_calls", "prediction", "presence_penalty",
+    "prompt_cache_key", "reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier", "stop",
+    "store", "stream", "stream_options", "temperature", "tool_choice", "tools", "top_logprobs", "top_p",
+    "web_search_options",
+})  # fmt: skip
+"""OpenAI's fields of a request, which LiteLLM takes as arguments. It takes its orders as arguments, too (`base_url`,
+`extra_headers`, `mock_response`, `fallbacks`, …), and what is asked comes from clients: nothing else may become one.
+Of OpenAI's own, `metadata` is not here, because it directs LiteLLM's hooks, nor is what LiteLLM leaves out for
+models that it does not know."""
+
+_TRANSLATED = frozenset({"thinking", "top_k", "user", "verbosity"})
+"""Fields that LiteLLM translates for providers which do not speak OpenAI's format."""
+
+_TAKEN_OUT = frozenset({"azure_ad_token", "reasoningSummary", "reasoning_summary"})
+"""What LiteLLM looks for even among the fields that it only hands on."""
+
 
 class LiteLLMModel:
     """A model that LiteLLM can reach, named by LiteLLM's own string such as `openai/gpt-4o`.
 
-    Parameters that the provider does not know are left out. LiteLLM's own retries are off: `RetryingModel` retries.
+    Parameters that the provider does not know are left out; those that LiteLLM does not know go on to endpoints of
+    OpenAI's format, and never to LiteLLM itself. LiteLLM's own retries are off: `RetryingModel` retries.
     A stream whose connection breaks is an error; one that the provider ends early but in good order cannot be told
     from a whole one, because LiteLLM then adds a finish reason of its own.
 
@@ -106,14 +125,25 @@ class LiteLLMModel:
         self._provider.check(module)
         with self._provider.translated():
             return await module.acompletion(
-                **body,
+                **_arguments(body, self._provider.speaks_openai(module)),
+                model=self._model,
                 api_key=self._provider.api_key,
                 api_base=self._provider.api_base,
                 timeout=self._seconds,
                 drop_params=True,
                 num_retries=0,
                 max_retries=0,
+                _skip_mcp_handler=True,  # Else it answers for tools whose addresses look like those of its proxy.
             )
+
+
+def _arguments(body: Mapping[str, Any], speaks_openai: bool) -> dict[str, Any]:
+    """A request's body as what may be handed to LiteLLM."""
+    arguments = {name: value for name, value in body.items() if name in _FIELDS}
+    others = {name: value for name, value in body.items() if name not in _FIELDS | _TAKEN_OUT | {"model"}}
+    if not speaks_openai:
+        return arguments | {name: value for name, value in others.items() if name in _TRANSLATED}
+    return arguments | {"extra_body": others} if others else arguments
 
 
 def _dumped_chunk(chunk: Any) -> bytes:

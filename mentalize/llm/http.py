@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, 
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from importlib import import_module
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import (
@@ -38,6 +39,7 @@ _END_SECONDS = 0.5
 _RELAY_SECONDS = 600.0
 """The longest silence of an endpoint to which a client's own request was handed on; OpenAI's clients wait as long."""
 _LONGEST_MESSAGE = 500
+_LARGE = 256 * 1024
 _OPTIONS = "stream_options"
 _REFUSALS_OF_UNKNOWN_FIELDS = frozenset({400, 422})
 
@@ -135,7 +137,7 @@ class OpenAICompatibleModel:
             session = await self._session()
             response = await session.post(
                 f"{self._base_url}/chat/completions",
-                data=raw if raw is not None else _encoded(body),
+                data=_payload(raw if raw is not None else _encoded(body)),
                 headers={**headers, "Accept-Encoding": "identity"},
                 timeout=patient,
             )
@@ -207,7 +209,7 @@ class OpenAICompatibleModel:
         if not self._takes_options:
             body.pop(_OPTIONS, None)
         session = await self._session()
-        return await session.post(f"{self._base_url}/chat/completions", data=_encoded(body))
+        return await session.post(f"{self._base_url}/chat/completions", data=_payload(_encoded(body)))
 
     async def _session(self) -> ClientSession:
         loop = asyncio.get_running_loop()
@@ -320,7 +322,7 @@ class OpenAICompatibleModel:
 
 def error_of(status: int, said: str, *, endpoint: str, model: str, headers: Mapping[str, str]) -> ModelError:
     """The error that an HTTP status of a chat endpoint stands for; `said` is the endpoint's own message."""
-    answered = f"{endpoint} answered {status}" + (f": {said}" if said else ".")
+    answered = f"{endpoint} answered {status}" + (f": {_as_sentence(said)}" if said else ".")
     if status in (401, 403):
         return ModelUnauthorized(answered, hint="Give a valid API key for this endpoint.")
     if status == 429:
@@ -332,7 +334,7 @@ def error_of(status: int, said: str, *, endpoint: str, model: str, headers: Mapp
             answered, hint=f"Check the model name {model!r}; GET {endpoint}/models lists what is there."
         )
     if status == 404:
-        return ModelRefused(answered, hint="Check the base URL; it usually ends in /v1.")
+        return ModelNotFound(answered, hint="Check the base URL; it usually ends in /v1.")
     if status == 408:
         return ModelTimeout(answered, hint="Try again.")
     if status >= 500:
@@ -340,6 +342,10 @@ def error_of(status: int, said: str, *, endpoint: str, model: str, headers: Mapp
         error.retry_after = retry_after(headers)
         return error
     return ModelRefused(answered, hint="Change the request or the endpoint's settings; sending it again cannot help.")
+
+
+def _as_sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
@@ -365,6 +371,11 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
             f"The request cannot be written as JSON: {error}.",
             hint="Messages and parameters may hold only what JSON knows.",
         ) from error
+
+
+def _payload(content: bytes) -> bytes | BytesIO:
+    """A body as aiohttp wants it: one that is long is sent piece by piece, so that others are served meanwhile."""
+    return content if len(content) <= _LARGE else BytesIO(content)
 
 
 def _is_error_body(content: bytes) -> bool:

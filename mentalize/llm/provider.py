@@ -51,6 +51,10 @@ class Provider:
             hint=f"Did you mean {near}?" if near else "See https://docs.litellm.ai/docs/providers.",
         )
 
+    def speaks_openai(self, litellm: Any) -> bool:
+        """Whether it is sent requests in OpenAI's format, where fields that LiteLLM does not know have a place."""
+        return self.model.partition("/")[0] in {"openai", "azure", "openrouter", *litellm.openai_compatible_providers}
+
     @contextmanager
     def translated(self) -> Generator[None]:
         """Raise a `ModelError` for whatever is raised inside."""

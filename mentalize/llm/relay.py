@@ -6,17 +6,18 @@ Only what would mislead a client is changed: the model's name, where the client 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeGuard, cast
 
 from pydantic import ValidationError
 
-from ..errors import InputError, MalformedAnswer, ModelRefused, ModelUnavailable
+from ..errors import InputError, MalformedAnswer, ModelError, ModelUnavailable
 from ..types import Message, Usage
 from .events import EventParser
 from .model import Completion, Delta, Model, Request
@@ -33,9 +34,12 @@ from .wire import (
 )
 from .wrapper import WrappedModel, closing
 
-__all__ = ["Exchange", "Heard", "Relayed", "Relaying", "innermost", "relay", "relays", "served_name"]
+__all__ = ["Exchange", "Heard", "Relayed", "Relaying", "innermost", "relay", "relays", "served_name", "within"]
 
 _OPTIONS = "stream_options"
+_REST_SECONDS = 0.25
+"""How long an endpoint may take to end a stream after its last event: the client waits meanwhile."""
+
 _REFUSED = frozenset({400, 422})
 _ONE_ANSWER = ("n", "logprobs")
 """What an answer that is put together from deltas cannot hold."""
@@ -153,6 +157,21 @@ async def relay(
     return Relayed(exchange.status, exchange.headers, exchange.streams, content, heard)
 
 
+async def within(context: AbstractContextManager[object], relayed: Relayed) -> Relayed:
+    """The same, with `context`, which was entered, left when the content is at its end or closed."""
+    content = _within(context, relayed.content)
+    await anext(content)  # One that was not begun would not notice that it is closed.
+    return replace(relayed, content=content)
+
+
+async def _within(context: AbstractContextManager[object], content: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    with context:
+        yield b""
+        async with aclosing(content) as pieces:
+            async for piece in pieces:
+                yield piece
+
+
 # --- changing what must be changed ------------------------------------------------------------------------
 
 
@@ -165,8 +184,16 @@ class _Editor:
     heard: Heard
     failed: bool = False
     """Whether the endpoint has said that it failed, in the middle of a stream."""
+    _begun: set[object] = field(default_factory=set[object])
+    _ended: set[object] = field(default_factory=set[object])
+    """The choices of a stream that were begun, and those whose finish reason came."""
     _calls: dict[int, _Calls] = field(default_factory=dict[int, "_Calls"])
     """The tool calls that each choice has begun."""
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing is lost if no more comes: each choice has its finish reason, or the failure was told."""
+        return self.failed or (bool(self._ended) and self._begun == self._ended)
 
     def event(self, data: str) -> str:
         """The data of one event."""
@@ -179,6 +206,7 @@ class _Editor:
         chunk = cast("dict[str, Any]", chunk)
         self.failed = self.failed or bool(chunk.get("error"))
         self._hear(chunk, "delta")
+        self._count(chunk)
         mended = '"tool_calls"' in data and self._mend_tool_calls(chunk)
         renamed = self._rename(chunk)
         return _dumped(chunk) if mended or renamed else data
@@ -205,6 +233,13 @@ class _Editor:
             self.heard.text += text
         self.heard.finish_reason = reason_of(choice) or self.heard.finish_reason
 
+    def _count(self, chunk: Mapping[str, Any]) -> None:
+        for choice in _choices(chunk):
+            place = _place(choice)
+            self._begun.add(place)
+            if reason_of(choice):
+                self._ended.add(place)
+
     def _rename(self, body: dict[str, Any]) -> bool:
         if self.model is None or "model" not in body:
             return False
@@ -214,17 +249,25 @@ class _Editor:
     def _mend_tool_calls(self, chunk: Mapping[str, Any]) -> bool:
         """Make tool-call deltas such that clients can put them together; whether one was not."""
         changed = False
-        choices = chunk.get("choices")
-        for choice in map(as_mapping, cast("list[object]", choices) if isinstance(choices, list) else ()):
+        for choice in _choices(chunk):
             calls = as_mapping(choice.get("delta")).get("tool_calls")
-            place = choice.get("index")
-            begun = self._calls.setdefault(place if isinstance(place, int) else 0, {})
+            begun = self._calls.setdefault(_place(choice), {})
             for call in cast("list[object]", calls) if isinstance(calls, list) else ():
                 if isinstance(call, dict):
                     fields = cast("dict[str, Any]", call)
                     changed |= _numbered(fields, begun)
                     changed |= _without_repeats(fields, begun)
         return changed
+
+
+def _choices(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    choices = body.get("choices")
+    return filter(None, map(as_mapping, cast("list[object]", choices) if isinstance(choices, list) else ()))
+
+
+def _place(choice: Mapping[str, Any]) -> int:
+    place = choice.get("index")
+    return place if isinstance(place, int) else 0
 
 
 _Calls = dict[int, tuple[object, object]]
@@ -262,27 +305,35 @@ def _without_repeats(call: dict[str, Any], begun: _Calls) -> bool:
 
 async def _edited_events(body: AsyncGenerator[bytes], editor: _Editor) -> AsyncGenerator[bytes]:
     parser = EventParser()
-    async with aclosing(body) as pieces:
-        async for piece in pieces:
-            events = list(parser.feed(piece))
-            if content := b"".join(_event(editor.event(data)) for data in events if data != "[DONE]"):
-                yield content
-            if "[DONE]" in events:
-                editor.heard.complete = not editor.failed
-                await _rest_of(pieces)
-                return
-    for data in parser.finish():
+    try:
+        async with aclosing(body) as pieces:
+            async for piece in pieces:
+                events = list(parser.feed(piece))
+                if content := b"".join(_event(editor.event(data)) for data in events if data != "[DONE]"):
+                    yield content
+                if "[DONE]" in events:
+                    editor.heard.complete = not editor.failed
+                    await _rest_of(pieces)
+                    return
+        left = list(parser.finish())
+    except ModelError:  # A connection that breaks when all was said has lost nothing, but perhaps half an event.
+        if not editor.at_end:
+            raise
+        left = []
+    for data in left:
         if data != "[DONE]":
             yield _event(editor.event(data))
-    if editor.heard.finish_reason is None and not editor.failed:
+    if not editor.at_end:
         raise ModelUnavailable("The endpoint broke off in the middle of its answer.", hint="Try again.")
     editor.heard.complete = not editor.failed
 
 
 async def _rest_of(pieces: AsyncIterator[bytes]) -> None:
     """Take what follows the end, normally nothing, so that the connection can be used again."""
-    async for _ in pieces:
-        return
+    with suppress(TimeoutError, ModelError):
+        async with asyncio.timeout(_REST_SECONDS):
+            async for _ in pieces:
+                return
 
 
 async def _edited_whole(body: AsyncGenerator[bytes], editor: _Editor) -> AsyncGenerator[bytes]:
@@ -354,7 +405,7 @@ def _has_surrogates(text: str) -> bool:
 async def _put_together(model: Model, body: Mapping[str, Any]) -> Relayed:
     """The answer of a model that is no endpoint, in OpenAI's form."""
     if body.get("n") not in (None, 1) or body.get("logprobs"):
-        raise ModelRefused(
+        raise InputError(
             f"{model.name} gives one answer, without log-probabilities.",
             hint=f"Leave out {' and '.join(_ONE_ANSWER)}, or name an endpoint that has them.",
         )

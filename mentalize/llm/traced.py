@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -131,6 +131,21 @@ def _answer(completion: Completion | None) -> str:
 
 def _describe(exception: BaseException) -> str:
     return f"{type(exception).__name__}: {exception}"
+
+
+def about_tokens(text: str) -> int:
+    """Tokens of a text, about: four characters each, as in English."""
+    return -(-len(text) // 4)
+
+
+def spent(records: Iterable[CallRecord]) -> int:
+    """Tokens that calls have cost; about, where an endpoint does not say or the call was broken off."""
+    return sum(
+        record.usage.total_tokens
+        or about_tokens(record.answer) + sum(about_tokens(message.text) for message in record.messages)
+        for record in records
+        if not record.cached
+    )
 
 
 def total_usage(records: tuple[CallRecord, ...] | list[CallRecord]) -> Usage:

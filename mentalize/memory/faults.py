@@ -63,9 +63,16 @@ def fault(place: str, error: BaseException) -> StoreError:
     code = str(getattr(error, "sqlstate", None) or "")
     if code in _POSTGRES_CORRUPT:
         return StoreCorrupt(f"{place} is damaged.", hint="Restore it from the server's backups.")
-    unknown = (f"failed ({type(error).__name__})", "Check that the server is up, and try again.")
-    what, hint = _POSTGRES.get(code, unknown)
+    what, hint = _POSTGRES.get(code) or _unknown(error, code)
     return StoreUnavailable(f"{place} {what}.", hint=hint)
+
+
+def _unknown(error: BaseException, code: str) -> tuple[str, str]:
+    """What the driver says of a connection that there was not; of a statement it may say what people wrote."""
+    said = " ".join(str(error).split())
+    if code or not said.startswith("connection "):
+        return f"failed ({type(error).__name__}{code and f' {code}'})", "Check that the server is up, and try again."
+    return f"cannot be reached: {said}", "Check that the server is up, and the host, port and user in the URL."
 
 
 def _sqlite_fault(place: str, error: sqlite3.Error) -> StoreError:

@@ -17,13 +17,14 @@ from sqlalchemy import Row, insert, select, update
 from ..errors import InputError
 from ..types import LONGEST_NAME, Identity
 from .database import Database
-from .keys import USUAL, ApiKey, Limits
+from .keys import FORM, USUAL, ApiKey, Limits
 from .rows import moment
 from .tables import keys
 
-_FORM = re.compile("mz-(?P<id>[a-z0-9]{10})-[A-Za-z0-9_-]{43}")
 _ID_SIGNS = string.ascii_lowercase + string.digits
-_SOURCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}|body\.user|body\.metadata\.[A-Za-z0-9_.-]{1,64}")
+_SOURCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}|body\.(mentalize\.)?user|body\.metadata\.[A-Za-z0-9_.-]{1,64}")
+_SECRETS = frozenset({"authorization", "api-key", "x-api-key", "cookie"})
+"""Headers that would make a secret somebody's name."""
 _COLUMNS = tuple(field.name for field in fields(ApiKey))
 _OF_NO_KEY = bytes(hashlib.sha256().digest_size)
 
@@ -66,7 +67,7 @@ class Keyring:
 
     def find(self, secret: str) -> ApiKey | None:
         """See `Keys.find`."""
-        if (form := _FORM.fullmatch(secret)) is None:
+        if (form := FORM.fullmatch(secret)) is None:
             return None
         with self._database.reading() as connection:
             row = connection.execute(select(keys).where(keys.c.id == form["id"])).one_or_none()
@@ -96,10 +97,11 @@ class Keyring:
             connection.execute(update(keys).where(this).values(revoked_at=now))
             return replace(key, revoked_at=now)
 
-    def any(self) -> bool:
+    def any(self, *, even_revoked: bool = False) -> bool:
         """See `Keys.any`."""
+        query = select(keys.c.id).limit(1)
         with self._database.reading() as connection:
-            return connection.scalar(select(keys.c.id).where(keys.c.revoked_at.is_(None)).limit(1)) is not None
+            return connection.scalar(query if even_revoked else query.where(keys.c.revoked_at.is_(None))) is not None
 
 
 def _digest(secret: str) -> bytes:
@@ -139,7 +141,7 @@ def _check(key: ApiKey) -> None:
 def _source(given: str) -> str:
     """As it is looked up: names of headers count without case."""
     source = given if "." in given else given.lower()
-    if not _SOURCE.fullmatch(source):
+    if not _SOURCE.fullmatch(source) or source in _SECRETS:
         raise InputError(
             f"{given!r} is no place where a request can name its user.",
             hint="Give the name of a header, such as x-mentalize-user; or body.user; or body.metadata.NAME.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
@@ -12,7 +13,14 @@ if TYPE_CHECKING:
     from .store import MemoryStore
     from .threads import Threads
 
+FORM = re.compile("mz-(?P<id>[a-z0-9]{10})-[A-Za-z0-9_-]{43}")
+"""What a key looks like."""
+
+FEWEST_BYTES = 1_024
+"""The lowest limit on the size of a body."""
+
 USER_SOURCES = (
+    "body.mentalize.user",
     "x-mentalize-user",
     "x-openwebui-user-id",
     "x-litellm-end-user-id",
@@ -38,6 +46,11 @@ class Limits:
                 raise InputError(
                     f"The limit {field.name} is {limit!r}.", hint="Give a whole number from 1, or none for the default."
                 )
+        if self.body_bytes is not None and self.body_bytes < FEWEST_BYTES:
+            raise InputError(
+                f"The limit body_bytes is {self.body_bytes}.",
+                hint=f"Give {FEWEST_BYTES:,} or more: less holds no request.",
+            )
 
 
 USUAL = Limits()
@@ -67,8 +80,8 @@ class ApiKey:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Where a request names its user, the first that is there: a header in lower case, `body.user`, or
-        `body.metadata.NAME`. Empty if it may not.
+        """Where a request names its user, the first that is there: a header in lower case, `body.user`,
+        `body.mentalize.user` or `body.metadata.NAME`. Empty if it may not.
         """
         return (self.user_sources or USER_SOURCES) if self.trusted else ()
 
@@ -135,6 +148,6 @@ class Keys:
         """End a key. Done twice, it changes nothing. Raises InputError if there is none, or not of this tenant."""
         return await self._writers.run(lambda: self._store.keys.revoke(key_id, tenant))
 
-    async def any(self) -> bool:
-        """Whether there is a key that is not revoked."""
-        return await self._readers.run(lambda: self._store.keys.any())
+    async def any(self, *, even_revoked: bool = False) -> bool:
+        """Whether there is a key that is not revoked; or whether there ever was one."""
+        return await self._readers.run(lambda: self._store.keys.any(even_revoked=even_revoked))

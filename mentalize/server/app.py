@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -27,6 +29,8 @@ from .metrics import Metrics
 from .openapi import document
 from .service import Service
 from .wishes import LONGEST_PLACE
+
+_log: Any = structlog.wrap_logger(logging.getLogger("mentalize.server"))
 
 NOTE_SECONDS = 10.0
 _DESCRIPTION = (
@@ -101,7 +105,7 @@ def _settle_down() -> None:
 async def _unserved(request: Request) -> None:
     raise Fault(
         404,
-        f"{request.url.path} is not served here: replies are checked on /v1/chat/completions only.",
+        f"{request.url.path} is not served here: its replies would not be checked. Use /v1/chat/completions.",
         "not_found",
     )
 
@@ -111,6 +115,9 @@ def _tell_errors(app: FastAPI) -> None:
 
     async def told(request: Request, error: Exception) -> Response:
         fault = fault_of(error, openly=bool(request.scope["state"].get("openly")))
+        if fault.status >= 500 and isinstance(error, MentalizeError):
+            of = request.scope["state"].get("request")
+            _log.warning("request_failed", fault=type(error).__name__, hint=error.hint, request=of)
         return Response(fault.content(), fault.status, fault.headers, "application/json")
 
     async def invalid(request: Request, error: Exception) -> Response:

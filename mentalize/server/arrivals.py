@@ -16,6 +16,12 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 DISCARDED = 64 * 2**20
 """Bytes beyond a limit that are read and thrown away: a client that is cut off while it sends never reads why."""
 
+IN_A_THREAD = 256 * 1024
+"""Bytes from which a body is read in a thread: smaller ones take a few milliseconds."""
+
+MOST_VALUES = 500_000
+"""Values in one body. Conversations have a few thousand; more only wear the server out."""
+
 DEEPEST = 100
 """How deep JSON may be nested: tools' schemas stay far below, and what is deeper only wears a parser out."""
 
@@ -32,9 +38,17 @@ def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
     """
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:
-        key, text = name.decode("latin-1"), value.decode("latin-1")
+        key, text = name.decode("latin-1"), _text(value)
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
+
+
+def _text(value: bytes) -> str:
+    """A header as text. Names of people are sent in UTF-8; what is none is read byte by byte."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 async def body_of(receive: Receive, *, most: int, seconds: float) -> bytes:
@@ -68,6 +82,13 @@ async def body_of(receive: Receive, *, most: int, seconds: float) -> bytes:
     return bytes(content)
 
 
+async def object_of(content: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON object of a body, read beside other requests if it is long. Raises what `json_of` does."""
+    if len(content) < IN_A_THREAD:
+        return json_of(content, headers)
+    return await asyncio.to_thread(json_of, content, headers)
+
+
 def json_of(content: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     """The JSON object of a body.
 
@@ -77,6 +98,9 @@ def json_of(content: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise Fault(415, "Send the body as JSON, with `Content-Type: application/json`.", "unsupported_media_type")
+    # Each value but the first follows one of these; texts hold commas, too, but not so many.
+    if content.count(b",") + content.count(b"[") + content.count(b"{") > 4 * MOST_VALUES:
+        raise _too_many()
     try:
         body: Any = _READER.decode(content.decode())
     except UnicodeDecodeError as error:
@@ -159,6 +183,7 @@ _READER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number,
 
 def _check_depth(body: object) -> None:
     level: list[object] = [body]
+    values = 0
     for _ in range(DEEPEST):
         inner: list[object] = []
         for value in level:
@@ -168,12 +193,19 @@ def _check_depth(body: object) -> None:
                 inner += cast("list[object]", value)
         if not inner:
             return
+        values += len(inner)
+        if values > MOST_VALUES:
+            raise _too_many()
         level = inner
     raise _too_deep()
 
 
 def _too_deep() -> Fault:
     return Fault(400, f"The body is nested more than {DEEPEST} levels deep.", "invalid_json")
+
+
+def _too_many() -> Fault:
+    return Fault(413, f"The body holds more than {MOST_VALUES:,} values.", "request_too_large")
 
 
 def _too_long(most: int) -> Fault:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ..llm.wire import as_mapping
 from ..types import Effort
@@ -30,6 +30,9 @@ _REASONING_EFFORTS = {
 }
 """OpenAI's field `reasoning_effort`, and what it means here."""
 
+MOST_MESSAGES = 20_000
+"""Messages of one conversation; no model takes as many."""
+
 _OURS = frozenset({"model", "messages", "stream", "stream_options", "reasoning_effort", FIELD})
 _TASK_HEADER = "x-openwebui-task"
 
@@ -38,6 +41,8 @@ _TASK_HEADER = "x-openwebui-task"
 class Asked:
     """What a request asks for."""
 
+    given: Mapping[str, Any]
+    """The body as it came."""
     body: Mapping[str, Any]
     """As it goes on to a model's endpoint: without the field that is ours."""
     raw: bytes | None
@@ -74,15 +79,18 @@ def asked_in(body: Mapping[str, Any], raw: bytes, headers: Mapping[str, str]) ->
         raise Fault(400, f"`model` must name a model, such as {NAME!r}.", param="model")
     if not isinstance(messages, list) or not messages:
         raise Fault(400, "`messages` must be a list of at least one message.", param="messages")
+    if len(cast("list[object]", messages)) > MOST_MESSAGES:
+        raise Fault(400, f"`messages` may have {MOST_MESSAGES:,} messages.", param="messages")
     if streams not in (None, True, False):
         raise Fault(400, "`stream` must be true or false.", param="stream")
     options: object = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise Fault(400, "`stream_options` must be an object.", param="stream_options")
     wishes = wishes_in(headers, body)
-    ours = FIELD in body
+    ours = FIELD in body or (model in MODELS and body.get("reasoning_effort") == Effort.AUTO)
     return Asked(
-        body={name: value for name, value in body.items() if name != FIELD} if ours else body,
+        given=body,
+        body=_handed_on(body, model) if ours else body,
         raw=None if ours else raw,
         model=model,
         streams=bool(streams),
@@ -91,6 +99,12 @@ def asked_in(body: Mapping[str, Any], raw: bytes, headers: Mapping[str, str]) ->
         side_task=bool(headers.get(_TASK_HEADER, "").strip()),
         wishes=wishes,
     )
+
+
+def _handed_on(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """A body without what only we understand."""
+    ours = {FIELD, "reasoning_effort"} if body.get("reasoning_effort") == Effort.AUTO and model in MODELS else {FIELD}
+    return {name: value for name, value in body.items() if name not in ours}
 
 
 def _effort(model: str, body: Mapping[str, Any], wishes: Wishes) -> Effort | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from cachetools import LRUCache
 
 from ..errors import StoreError
-from ..memory.keys import USER_SOURCES, ApiKey, Keys
+from ..memory.keys import FORM, USER_SOURCES, ApiKey, Keys
 from ..settings import KeyLimits, ServerSettings
 from .faults import Fault
 
@@ -23,7 +23,7 @@ STALE_SECONDS = 120.0
 """How long it holds while the database cannot be asked."""
 
 _KEYS = 4_096
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via", "cf-connecting-ip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Callers:
     """Tells callers by their keys.
 
     While no key was made, whoever is on this machine may call without one, as long as the server listens on loopback
-    only; web pages and proxies may not, because they bring in others.
+    only; web pages and proxies may not, because they bring in others. A proxy that leaves no trace is not noticed.
     """
 
     def __init__(self, keys: Keys, settings: ServerSettings) -> None:
@@ -59,13 +59,15 @@ class Callers:
         self._settings = settings
         self._open = is_loopback(settings.host)
         self._known: LRUCache[bytes, tuple[float, ApiKey | None]] = LRUCache(_KEYS)
+        self._unknown: LRUCache[bytes, tuple[float, ApiKey | None]] = LRUCache(_KEYS)
         self._any: tuple[float, bool] | None = None
 
-    async def of(self, headers: Mapping[str, str]) -> Caller:
+    async def of(self, headers: Mapping[str, str], peer: Sequence[object] | None) -> Caller:
         """The caller of a request.
 
         Args:
             headers: The request's headers, names in lower case.
+            peer: Address and port of the connection's other end, as ASGI has it.
 
         Raises:
             Fault: 401 without a key or with one that does not hold; 403 where a web page or proxy comes without one.
@@ -75,7 +77,7 @@ class Callers:
         if secret and (key := await self._find(secret)):
             return self._with(key)
         if self._open and not await self._are_there_any():
-            return self._without(headers)
+            return self._without(headers, peer)
         said = "This API key does not hold: it is unknown or revoked." if secret else "There is no API key."
         hint = "Send `Authorization: Bearer KEY`; `mentalize keys create` makes one."
         raise Fault(401, f"{said} {hint}", "invalid_api_key", headers={"www-authenticate": "Bearer"})
@@ -87,13 +89,13 @@ class Callers:
             requests_per_minute=own.requests_per_minute or usual.requests_per_minute,
             tokens_per_minute=own.tokens_per_minute or usual.tokens_per_minute,
             concurrent_turns=own.concurrent_turns or usual.concurrent_turns,
-            body_bytes=max(1_024, own.body_bytes or usual.body_bytes),
+            body_bytes=own.body_bytes or usual.body_bytes,
         )
         return Caller(
             tenant=key.tenant, key=key.id, operator=key.operator, user=key.user, sources=key.sources, limits=limits
         )
 
-    def _without(self, headers: Mapping[str, str]) -> Caller:
+    def _without(self, headers: Mapping[str, str], peer: Sequence[object] | None) -> Caller:
         if any(name in headers for name in _FORWARDED):
             raise Fault(
                 401,
@@ -103,7 +105,9 @@ class Callers:
             )
         host = _host_of(headers.get("host", ""))
         origin = headers.get("origin")
-        if not is_loopback(host) or (origin is not None and not self._is_allowed(origin)):
+        near = peer is None or is_loopback(str(peer[0]))
+        strange = origin is not None and not self._is_allowed(origin)
+        if not near or not is_loopback(host) or strange or headers.get("sec-fetch-site") == "cross-site":
             raise Fault(
                 403,
                 "Without API keys only programs on this machine may call."
@@ -123,8 +127,10 @@ class Callers:
         return origin in self._settings.origins or is_loopback(_host_of(origin.partition("://")[2]))
 
     async def _find(self, secret: str) -> ApiKey | None:
+        if FORM.fullmatch(secret) is None:
+            return None
         digest, now = hashlib.sha256(secret.encode("utf-8", "replace")).digest(), time.monotonic()
-        read = self._known.get(digest)
+        read = self._known.get(digest) or self._unknown.get(digest)
         if read is not None and now - read[0] < FRESH_SECONDS:
             return read[1]
         try:
@@ -133,13 +139,14 @@ class Callers:
             if read is not None and now - read[0] < STALE_SECONDS:
                 return read[1]
             raise
-        self._known[digest] = now, key
+        # Apart, so that whoever guesses pushes no key out.
+        (self._unknown if key is None else self._known)[digest] = now, key
         return key
 
     async def _are_there_any(self) -> bool:
         now = time.monotonic()
         if self._any is None or now - self._any[0] >= FRESH_SECONDS:
-            self._any = now, await self._keys.any()
+            self._any = now, await self._keys.any(even_revoked=True)
         return self._any[1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from ..errors import MentalizeError
+from ..llm.traced import about_tokens
 from ..open_turn import Finished, OpenTurn, Reply, StageFinished, TextDelta, TextHeld
-from ..types import CallRecord, Effort, MemoryMode, StageRecord, StreamMode, Trace
-from .arrivals import Receive, body_of, headers_of, json_of, unless_gone
+from ..types import CallRecord, Effort, StageRecord, StreamMode, Trace
+from .arrivals import Receive, body_of, headers_of, object_of, unless_gone
 from .asked import Asked, asked_in
 from .callers import Caller
 from .chunks import Chunks, whole
@@ -33,8 +34,10 @@ _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.server"))
 _HANDED_ON = ("traceparent", "tracestate")
 """Headers of a request that a model's endpoint gets, too."""
 
-_HANDED_BACK = ("retry-after", "retry-after-ms", "x-should-retry", "openai-")
-"""Headers of an endpoint's answer that clients act on, by name or beginning; and those on its rate limits (D-25)."""
+_HANDED_BACK = frozenset(
+    {"retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms", "openai-version", "openai-model"}
+)
+"""Headers of an endpoint's answer that clients act on, beside those on its rate limits (D-25). Not who pays for it."""
 
 _HELD = "held: signs of danger were noticed, so the whole reply waits for its verdict\n"
 """What a stream says whose headers have left with another mode."""
@@ -55,8 +58,8 @@ class _Exchange:
     """In monotonic seconds."""
     told: dict[str, str] = field(default_factory=dict[str, str])
     """Headers of the answer that say what was done."""
-    tokens: int = 0
-    """What it has cost."""
+    spent: Callable[[], int] = lambda: 0
+    """Tokens that it has cost so far."""
     answered: bool = False
     """Whether the last byte was sent."""
 
@@ -76,18 +79,21 @@ class Chat:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         service, began = self.service, time.monotonic()
         headers = headers_of(scope)
-        caller = await service.callers.of(headers)
+        caller = await service.callers.of(headers, scope.get("client"))
         scope["state"]["openly"] = caller.operator
         try:
             await service.limiter.admit(caller)
             with service.limiter.at_work(caller):
                 seconds = service.settings.arrival_seconds
                 raw = await body_of(receive, most=caller.limits.body_bytes, seconds=seconds)
-                asked = asked_in(json_of(raw, headers), raw, headers)
+                asked = asked_in(await object_of(raw, headers), raw, headers)
                 exchange = _Exchange(asked=asked, caller=caller, headers=headers, out=send, began=began)
-                async with unless_gone(receive, answered=lambda: exchange.answered):
-                    await self._answer(exchange)
-                await service.limiter.charge(caller, exchange.tokens)
+                try:
+                    async with unless_gone(receive, answered=lambda: exchange.answered):
+                        await self._answer(exchange)
+                finally:
+                    # Also of a turn that failed, or whose client left: the calls were made.
+                    await service.limiter.charge(caller, exchange.spent())
         except Limited as limited:
             service.metrics.limited(limited.kind)
             raise
@@ -114,13 +120,12 @@ class Chat:
         exchange.told |= {"x-mentalize-effort": "none", "x-mentalize-memory": "off"}
         exchange.told["x-mentalize-overhead-ms"] = f"{1000 * (time.monotonic() - exchange.began):.1f}"
         relayed = await service.mind.relay(asked.body, to=to, raw=asked.raw, headers=_handed_on(exchange.headers))
+        exchange.spent = lambda: _tokens_of(asked, relayed)
         try:
             await self._hand_back(exchange, relayed)
         finally:
             await relayed.content.aclose()
-        usage = relayed.heard.usage
-        service.metrics.relayed(usage)
-        exchange.tokens += usage.total_tokens if usage else 0
+        service.metrics.relayed(relayed.heard.usage)
 
     async def _hand_back(self, exchange: _Exchange, relayed: Relayed, replies: Sequence[Reply] = ()) -> None:
         """Send an endpoint's answer on as it comes; `replies` has what was made of it once all of it is here."""
@@ -148,7 +153,7 @@ class Chat:
 
     async def _think(self, exchange: _Exchange) -> None:
         service, asked = self.service, exchange.asked
-        person = person_of(exchange.caller, exchange.headers, asked.body, asked.wishes)
+        person = person_of(exchange.caller, exchange.headers, asked.given, asked.wishes)
         try:
             at_most = service.capacity.at_most
         except Fault:
@@ -165,6 +170,7 @@ class Chat:
                 parameters=asked.parameters,
             )
             exchange.told |= _told_of(turn, person)
+            exchange.spent = lambda: turn.tokens
             if at_most is not None and turn.route_is_lesser:
                 exchange.told["x-mentalize-degraded"] = "saturated"
                 service.metrics.degraded("pass-through" if turn.passes_through else "minimal")
@@ -172,6 +178,8 @@ class Chat:
                 await self._go(exchange, turn, person)
             except (MentalizeError, Fault) as error:
                 # What was spent on this turn would be spent again by a client that tries again by itself (D-23).
+                if isinstance(error, MentalizeError):
+                    _log.warning("turn_failed", turn=turn.id, fault=type(error).__name__, hint=error.hint)
                 raise _final(fault_of(error, openly=exchange.caller.operator), turn.effort) from error
 
     async def _go(self, exchange: _Exchange, turn: OpenTurn, person: Person) -> None:
@@ -192,6 +200,7 @@ class Chat:
         """Hand the model's own answer on, and remember what was said."""
         replies: list[Reply] = []
         relayed = await turn.relay(exchange.asked.body, headers=_handed_on(exchange.headers), told=replies.append)
+        exchange.spent = lambda: _tokens_of(exchange.asked, relayed)
         try:
             await self._hand_back(exchange, relayed, replies)
         finally:
@@ -213,7 +222,7 @@ class Chat:
                             exchange.told["x-mentalize-stream"] = StreamMode.GATED
                             if spoke:
                                 await stream.write(chunks.thought(_HELD))
-                        case StageFinished() if stages:
+                        case StageFinished() if stages and _tells_something(event):
                             await stream.write((b"" if spoke else chunks.begin()) + chunks.thought(_thought(event)))
                             spoke = True
                         case TextDelta(text=text) if text:
@@ -241,7 +250,8 @@ class Chat:
             self.service.metrics.first_byte(stream.began_at - exchange.began)
 
     async def _fail(self, exchange: _Exchange, stream: EventStream, error: Exception) -> None:
-        _log.warning("stream_failed", fault=type(error).__name__)
+        hint = error.hint if isinstance(error, MentalizeError) else ""
+        _log.warning("stream_failed", fault=type(error).__name__, hint=hint)
         await stream.fail(fault_of(error, openly=exchange.caller.operator))
 
     def _note(self, exchange: _Exchange, reply: Reply, person: Person) -> None:
@@ -253,7 +263,6 @@ class Chat:
             service.telemetry.turn(trace, exchange.headers, conversation=session)
         if person.who is None:
             service.traces.keep(exchange.caller.tenant, exchange.caller.name, trace)
-        exchange.tokens += trace.usage.total_tokens
 
     def _wants_stages(self, asked: Asked) -> bool:
         wish = asked.wishes.stages
@@ -263,13 +272,24 @@ class Chat:
 def _told_of(turn: OpenTurn, person: Person) -> dict[str, str]:
     """What is known of a turn before it is gone."""
     memory = f"off; {person.why_not}" if person.who is None else turn.memory
+    if person.who is not None and not turn.says_something:
+        memory = "off; the last message is no person's"
     told = {
         "x-mentalize-turn": turn.id,
         "x-mentalize-effort": turn.effort,
         "x-mentalize-route": turn.route,
-        "x-mentalize-memory": MemoryMode.OFF if turn.passes_through and person.who is None and not memory else memory,
+        "x-mentalize-memory": memory,
     }
     return told if turn.passes_through else {**told, "x-mentalize-stream": turn.mode}
+
+
+def _tokens_of(asked: Asked, relayed: Relayed) -> int:
+    """Tokens of an answer that was handed back; about, where the endpoint does not say."""
+    if relayed.status >= 400:
+        return 0
+    if relayed.heard.usage is not None:
+        return relayed.heard.usage.total_tokens
+    return about_tokens(str(asked.body["messages"])) + about_tokens(relayed.heard.text)
 
 
 def _told_of_cost(trace: Trace) -> dict[str, str]:
@@ -300,7 +320,11 @@ def _final(fault: Fault, effort: Effort) -> Fault:
 
 
 def _thoughts(trace: Trace) -> str:
-    return "".join(_thought(stage) for stage in trace.stages)
+    return "".join(_thought(stage) for stage in trace.stages if _tells_something(stage))
+
+
+def _tells_something(event: StageFinished | StageRecord) -> bool:
+    return bool(event.found or event.error) or event.name == "write"
 
 
 def _thought(event: StageFinished | StageRecord) -> str:
@@ -317,7 +341,7 @@ def _handed_back(headers: Mapping[str, str]) -> dict[str, str]:
     given = {
         name: value
         for name, value in headers.items()
-        if name.startswith(_HANDED_BACK) or "ratelimit" in name or name == "x-request-id"
+        if name in _HANDED_BACK or "ratelimit" in name or name == "x-request-id"
     }
     if "x-request-id" in given:
         given["x-upstream-request-id"] = given.pop("x-request-id")

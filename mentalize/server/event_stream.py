@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from .faults import Fault
+from .faults import STOPPING, Fault
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
@@ -33,6 +33,7 @@ class EventStream:
         self._ping_seconds = ping_seconds
         self._sending = asyncio.Lock()
         self._last = time.monotonic()
+        self._ended = False
         self.began_at: float | None = None
         """When the first event left, in monotonic seconds."""
 
@@ -44,6 +45,8 @@ class EventStream:
     async def write(self, content: bytes) -> None:
         """Send events, and the headers before the first."""
         async with self._sending:
+            if self._ended:
+                return
             if self.began_at is None:
                 self.began_at = time.monotonic()
                 given = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
@@ -59,13 +62,25 @@ class EventStream:
         await self.end()
 
     async def end(self) -> None:
-        """Send the last event."""
+        """Send the last event. Nothing is sent after it."""
         await self.write(DONE)
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        async with self._sending:
+            self._ended = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncGenerator[None]:
-        """While inside, silence is filled with comments."""
+        """While inside, silence is filled with comments; where the server stops meanwhile, the stream says so."""
+        try:
+            async with self._pinged():
+                yield
+        except asyncio.CancelledError:
+            if self.begun and not self._ended:
+                await self.fail(STOPPING)
+            raise
+
+    @asynccontextmanager
+    async def _pinged(self) -> AsyncGenerator[None]:
         if not self._ping_seconds:
             yield
             return

@@ -27,7 +27,7 @@ INVALID = "invalid_request_error"
 """OpenAI's type of an error that the caller can mend."""
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: INVALID, 409: "conflict_error"}
-_TOLD_TO_ALL = (InputError, ModelRateLimited)
+_TOLD_TO_ALL = (InputError,)
 """Errors whose words are about the caller's own request. Others may name our own addresses and models."""
 
 
@@ -69,6 +69,10 @@ class Fault(Exception):
         return json.dumps(self.body(), ensure_ascii=True).encode()
 
 
+STOPPING = Fault(503, "This server is stopping. Try again.", "stopping", headers={"retry-after": "1"})
+"""What is told to those whose turns could not end."""
+
+
 def named(text: str, most: int = 100) -> str:
     """What a request said, for a message: quoted, and no longer than anybody reads."""
     return repr(text if len(text) <= most else f"{text[:most]}…")
@@ -84,11 +88,10 @@ def fault_of(error: Exception, *, openly: bool) -> Fault:
     if isinstance(error, Fault):
         return error
     status, code, general = _meaning(error)
-    told = openly or isinstance(error, _TOLD_TO_ALL)
-    if not told or not isinstance(error, MentalizeError):
-        return Fault(status, general, code)
+    told = isinstance(error, MentalizeError) and (openly or isinstance(error, _TOLD_TO_ALL))
     wait = error.retry_after if isinstance(error, ModelError) else None
-    return Fault(status, str(error), code, headers={} if wait is None else {"retry-after": f"{wait:.0f}"})
+    headers = {} if wait is None else {"retry-after": f"{wait:.0f}"}
+    return Fault(status, str(error) if told else general, code, headers=headers)
 
 
 def _meaning(error: Exception) -> tuple[int, str | None, str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
-from .arrivals import body_of, headers_of, json_of
+from .arrivals import body_of, headers_of, object_of
 from .callers import Caller
 from .limits import Limited
 
@@ -34,18 +34,22 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             service: Service = request.app.state.service
             headers = headers_of(request.scope)
-            caller = await service.callers.of(headers)
+            caller = await service.callers.of(headers, request.scope.get("client"))
             request.scope["state"] |= {"caller": caller, "openly": caller.operator}
             try:
                 await service.limiter.admit(caller)
+                with service.limiter.at_work(caller):
+                    return await answered(request, caller, headers)
             except Limited as limited:
                 service.metrics.limited(limited.kind)
                 raise
+
+        async def answered(request: Request, caller: Caller, headers: Mapping[str, str]) -> Response:
             if not takes_body:
                 return await handle(request)
-            seconds = service.settings.arrival_seconds
+            seconds = request.app.state.service.settings.arrival_seconds
             content = await body_of(request.receive, most=caller.limits.body_bytes, seconds=seconds)
-            json_of(content, headers)
+            await object_of(content, headers)
             return await handle(Request(request.scope, _again(content, request.receive)))
 
         return guarded

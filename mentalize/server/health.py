@@ -56,7 +56,7 @@ async def ready(request: Request, response: Response) -> Health:
 async def metrics(request: Request) -> Response:
     """What is counted, for those who run the server: an operator's key, or nobody's on this machine."""
     service: Service = request.app.state.service
-    caller = await service.callers.of(headers_of(request.scope))
+    caller = await service.callers.of(headers_of(request.scope), request.scope.get("client"))
     if not caller.operator:
         raise Fault(403, "Metrics are for operators' keys: mentalize keys create --operator", "operators_only")
     content, kind = service.metrics.exposition(request.headers.get("accept", ""))

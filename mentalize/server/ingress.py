@@ -16,7 +16,7 @@ import structlog
 
 from .arrivals import ClientGone, Receive
 from .event_stream import Send, send_whole
-from .faults import Fault, fault_of
+from .faults import STOPPING, Fault, fault_of
 from .metrics import Metrics
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.server"))
@@ -24,7 +24,6 @@ _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.server"))
 Scope = dict[str, Any]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-STOPPING = Fault(503, "This server is stopping. Try again.", "stopping", headers={"retry-after": "1"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 CHAT = "/v1/chat/completions"
 LEFT = 499
@@ -49,6 +48,7 @@ class Ingress:
         began, status = time.monotonic(), 0
         scope.setdefault("state", {})
         identified = (b"x-request-id", _request_id(scope).encode())
+        scope["state"]["request"] = identified[1].decode()
 
         async def noted(message: Mapping[str, Any]) -> None:
             nonlocal status
@@ -63,12 +63,13 @@ class Ingress:
             self._metrics().disconnected()
             status = status or LEFT
         except asyncio.CancelledError:
+            # The server stops. Nobody waits for this task, and uvicorn would show where it was.
             if not status:
                 await send_whole(noted, STOPPING.status, STOPPING.headers, STOPPING.content())
-            raise
         except Exception as error:
             if not isinstance(error, Fault):
-                _log.error("request_failed", fault=type(error).__name__, at=_where(error))
+                name = type(error).__name__
+                _log.error("request_failed", fault=name, at=_where(error), request=identified[1].decode())
             if not status:
                 fault = fault_of(error, openly=bool(scope["state"].get("openly")))
                 await send_whole(noted, fault.status, fault.headers, fault.content())

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.server"))
 
+COUNT_SECONDS = 1.0
+"""What Redis may take; longer, and it counts as away."""
+
 Kind = Literal["requests", "tokens", "concurrent"]
 
 
@@ -109,7 +112,9 @@ def _counter_at(place: str) -> FixedWindowRateLimiter:
     from limits.errors import ConfigurationError
     from limits.storage import storage_from_string
 
-    how = {} if place.startswith("memory:") else {"implementation": "redispy"}
+    how: dict[str, Any] = {}
+    if not place.startswith("memory:"):
+        how = {"implementation": "redispy", "socket_timeout": COUNT_SECONDS, "socket_connect_timeout": COUNT_SECONDS}
     try:
         return FixedWindowRateLimiter(storage_from_string(f"async+{place}", wrap_exceptions=True, **how))
     except ConfigurationError as error:

@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import InputError
 from ..memory.explanation import Explanation
 from ..memory.memories import Memories
-from ..memory.store import Filter
+from ..memory.store import Deletion, Filter
 from ..types import LONGEST_TEXT, Identity, Memory, MemoryHit, MemoryKind, MemoryStatus
 from .arrivals import headers_of
+from .callers import Caller
 from .faults import Fault
 from .guarded import GuardedRoute, caller_of
-from .persons import person_of
+from .persons import as_body, person_of
 from .service import Service
 from .wishes import wishes_in
 
@@ -67,28 +68,34 @@ class Forgotten(BaseModel):
     """What a deletion reached."""
 
     object: Literal["memory.deleted"] = "memory.deleted"
-    deleted: int
+    deleted: int = Field(description="Memories, with those that were made from them.")
     counts: dict[str, int] = Field(description="By kind; vectors, traces and index entries are among them.")
     erased: bool = Field(description="Whether no byte of it is left in the files.")
 
 
 def _person(request: Request) -> tuple[Memories, Identity]:
-    """The caller's person. Query parameters stand where a body would: `user`, `metadata.…`.
+    """The caller's person. Query parameters stand where a body would: `user`, `metadata.customer`.
 
     Raises:
         Fault: 403 for a caller who names nobody.
     """
     service: Service = request.app.state.service
     headers = headers_of(request.scope)
-    person = person_of(caller_of(request), headers, dict(request.query_params), wishes_in(headers, {}))
+    caller = caller_of(request)
+    person = person_of(caller, headers, as_body(request.query_params), wishes_in(headers, {}))
     if person.who is None:
         raise Fault(
             403,
-            f"Whose memories? {person.why_not[:1].upper()}{person.why_not[1:]}."
-            " Name the person in X-Mentalize-User with a key that is trusted, or use a key that speaks for one.",
+            f"Whose memories? {person.why_not[:1].upper()}{person.why_not[1:]}. {_how_to_name(caller)}",
             "no_identity",
         )
     return service.mind.memory, person.who
+
+
+def _how_to_name(caller: Caller) -> str:
+    if caller.sources:
+        return f"Name the person in {' or '.join(caller.sources)}; what stands in a body is a query parameter here."
+    return "Use a key that is trusted to name persons, or one that speaks for one."
 
 
 User = Annotated[str | None, Query(description="Who, where the key may say so; or the header X-Mentalize-User.")]
@@ -191,7 +198,7 @@ async def forgotten(request: Request, memory_id: str, user: User = None) -> Forg
     """Delete it for good, with all that was made from it."""
     memories, who = _person(request)
     deletion = await memories.forget(who, [memory_id])
-    return Forgotten(deleted=deletion.total, counts=dict(deletion.counts), erased=deletion.erased)
+    return _forgotten(deletion)
 
 
 @router.delete("", summary="Forget everything about the person")
@@ -205,7 +212,12 @@ async def all_forgotten(
     if not everything:
         raise Fault(400, "This forgets everything about the person. Say so: add ?all=true.", param="all")
     deletion = await memories.forget_all(who)
-    return Forgotten(deleted=deletion.total, counts=dict(deletion.counts), erased=deletion.erased)
+    return _forgotten(deletion)
+
+
+def _forgotten(deletion: Deletion) -> Forgotten:
+    deleted = sum(deletion.counts.get(kind, 0) for kind in MemoryKind)
+    return Forgotten(deleted=deleted, counts=dict(deletion.counts), erased=deletion.erased)
 
 
 async def _one(memories: Memories, who: Identity, memory_id: str) -> Memory:

@@ -39,7 +39,7 @@ class ModelList(BaseModel):
 async def listed(request: Request) -> ModelList:
     """`mentalize` thinks as much as a message wants, `mentalize-LEVEL` as its name says; others pass through."""
     service: Service = request.app.state.service
-    await service.callers.of(headers_of(request.scope))
+    await service.callers.of(headers_of(request.scope), request.scope.get("client"))
     return ModelList(data=[_card(name) for name in service.models])
 
 
@@ -47,7 +47,7 @@ async def listed(request: Request) -> ModelList:
 async def shown(request: Request, name: str) -> ModelCard:
     """One of the models."""
     service: Service = request.app.state.service
-    await service.callers.of(headers_of(request.scope))
+    await service.callers.of(headers_of(request.scope), request.scope.get("client"))
     if name not in service.models:
         raise Fault(404, f"There is no model {named(name)} here.", "model_not_found", "model")
     return _card(name)

@@ -41,9 +41,9 @@ def person_of(caller: Caller, headers: Mapping[str, str], body: Mapping[str, Any
     Raises:
         InputError: the name cannot be used.
     """
-    named = caller.user or _named(caller.sources, headers, body, wishes)
+    named = caller.user or _named(caller.sources, headers, body)
     if not named:
-        untrusted = not caller.sources and bool(_named_at_all(headers, body, wishes))
+        untrusted = not caller.sources and bool(_named(USER_SOURCES, headers, body))
         return Person(None, "the key may not name users" if untrusted else "no user was named")
     who = Identity(
         tenant=caller.tenant,
@@ -56,17 +56,9 @@ def person_of(caller: Caller, headers: Mapping[str, str], body: Mapping[str, Any
     return Person(who)
 
 
-def _named(sources: tuple[str, ...], headers: Mapping[str, str], body: Mapping[str, Any], wishes: Wishes) -> str:
-    """The first name that is given where this caller's requests give it."""
-    if not sources:
-        return ""
-    if wishes.user:
-        return wishes.user
+def _named(sources: tuple[str, ...], headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
+    """The first name that is given in one of these places."""
     return next(filter(None, (_at(source, headers, body) for source in sources)), "")
-
-
-def _named_at_all(headers: Mapping[str, str], body: Mapping[str, Any], wishes: Wishes) -> str:
-    return _named(USER_SOURCES, headers, body, wishes)
 
 
 def _at(source: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
@@ -78,6 +70,18 @@ def _at(source: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> str
         place = as_mapping(place.get(table))
     value = place.get(last)
     return value.strip() if isinstance(value, str) else ""
+
+
+def as_body(query: Mapping[str, str]) -> dict[str, Any]:
+    """Query parameters as the body that they stand for: `metadata.customer` is a field of the table `metadata`."""
+    body: dict[str, Any] = {}
+    for name, value in query.items():
+        table, dot, field = name.partition(".")
+        if not dot:
+            body.setdefault(name, value)
+        elif isinstance(inside := body.setdefault(table, {}), dict):
+            inside[field] = value
+    return body
 
 
 def _session(headers: Mapping[str, str]) -> str | None:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from uvicorn import Config, Server
@@ -101,7 +102,7 @@ def serve(settings: Settings, bound: socket.socket) -> None:
         timeout_graceful_shutdown=max(1, round(chosen.shutdown_seconds)),
     )
     if chosen.workers == 1:
-        Server(config).run(sockets=[bound])
+        _Server(config).run(sockets=[bound])
         return
     with _counted_together():
         _Workers(config, [bound]).run()
@@ -125,6 +126,15 @@ def application(settings: Settings) -> Application:
 
     logs.configure(settings)
     return create(Mind(settings), owned=True)
+
+
+class _Server(Server):
+    """One process. It says that it has heard."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            sys.stderr.write("Stopping: turns in work may end first. Ctrl-C again stops at once.\n")
+        super().handle_exit(sig, frame)
 
 
 class _Workers(Multiprocess):

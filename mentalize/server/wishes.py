@@ -60,4 +60,5 @@ def wishes_in(headers: Mapping[str, str], body: Mapping[str, Any]) -> Wishes:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))[:LONGEST_PLACE]
-        raise Fault(400, f"`{FIELD}.{where}`: {first['msg']}.", param=f"{FIELD}.{where}") from error
+        said = first["msg"].replace("valid tuple", "list")
+        raise Fault(400, f"`{FIELD}.{where}`: {said}.", param=f"{FIELD}.{where}") from error
