@@ -122,7 +122,7 @@ async def test_openai_python_raises_its_own_errors(endpoint: Endpoint, client: A
         with pytest.raises(error) as raised:
             await client.chat.completions.create(model=model, messages=[{"role": "user", "content": message}])
         assert raised.value.message and raised.value.request_id
-    with pytest.raises(openai.NotFoundError, match="checked on /v1/chat/completions only"):
+    with pytest.raises(openai.NotFoundError, match="Use /v1/chat/completions"):
         await client.responses.create(model="mentalize", input=MESSAGE)
 
 

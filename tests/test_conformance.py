@@ -37,7 +37,9 @@ Serve = Callable[..., AbstractAsyncContextManager[Endpoint]]
 
 ANA = {"X-Mentalize-User": "ana"}
 DANGER = "I want to kill myself tonight."
-TOOLS: list[Any] = [{"type": "function", "function": {"name": "weather", "strict": True, "parameters": {"type": "object"}}}]
+TOOLS: list[Any] = [
+    {"type": "function", "function": {"name": "weather", "strict": True, "parameters": {"type": "object"}}}
+]
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Loopback needs none, and to load the authorities' certificates takes longer than most of these tests."""
@@ -315,7 +317,7 @@ async def test_d6_a_model_that_gives_one_answer_refuses_two(serve: Serve) -> Non
     async with serve(models={"write": FunctionModel(lambda _: "One.")}) as endpoint:
         for model, streams in (("function", True), ("function", False), ("mentalize", True), ("mentalize", False)):
             answer = await ask(endpoint, asking(model, n=2, stream=streams))
-            assert answer.status_code == 400 and answer.json()["error"]["code"] == "model_refused"
+            assert answer.status_code == 400 and "Leave out n" in answer.json()["error"]["message"]
 
 
 async def test_d7_held_text_flows_by_sentence(serve: Serve) -> None:
@@ -395,7 +397,7 @@ async def test_d8_stages_stream_as_reasoning_only_when_asked_for(serve: Serve) -
             answer = await ask(endpoint, asking("mentalize-low", stream=True, mentalize=wish), headers)
             chunks = chunks_of(answer.content)
             stages = [line.partition(":")[0] for line in texts_of(chunks, "reasoning_content")]
-            assert stages[:2] == ["recall", "read"] and "write" in stages
+            assert stages[:2] == ["read", "select"] and "write" in stages
             assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
             assert "".join(texts_of(chunks)) == WARM
         whole = (await ask(endpoint, asking("mentalize-low", mentalize={"stages": True}))).json()

@@ -227,7 +227,7 @@ async def test_a_status_becomes_its_error_with_the_endpoints_words_and_without_t
 
 async def test_a_wrong_path_is_told_from_an_unknown_model(server: OpenAIServer) -> None:
     model = OpenAICompatibleModel("any", base_url=server.base_url.removesuffix("/v1"))
-    with pytest.raises(ModelRefused, match="ends in /v1"):
+    with pytest.raises(ModelNotFound, match="ends in /v1"):
         await model.complete(ASK)
     await model.close()
 
