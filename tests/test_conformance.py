@@ -402,7 +402,7 @@ async def test_d8_stages_stream_as_reasoning_only_when_asked_for(serve: Serve) -
             assert "".join(texts_of(chunks)) == WARM
         whole = (await ask(endpoint, asking("mentalize-low", mentalize={"stages": True}))).json()
         plain = (await ask(endpoint, asking("mentalize-low"))).json()
-    assert whole["choices"][0]["message"]["reasoning_content"].startswith("recall: ")
+    assert whole["choices"][0]["message"]["reasoning_content"].startswith("read: ")
     assert "reasoning_content" not in plain["choices"][0]["message"]
 
 
