@@ -148,6 +148,7 @@ async def test_closing_a_stream_stops_the_generation(model: EmbeddedModel):
 
 @local_model
 async def test_cancelling_stops_what_runs_and_forgets_what_waits(model: EmbeddedModel):
+    await model.load()  # Else there is nothing yet that runs, and loading is what takes the time.
     tasks = [asyncio.create_task(model.complete(question(f"Story {n}. {STORY}", max_tokens=1000))) for n in range(5)]
     await asyncio.sleep(0.2)
     for task in tasks:
