@@ -14,8 +14,6 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import structlog
-
 from .agents.danger import signs_in
 from .agents.intake import SIDE_TASK, SMALL_TALK, Route, intake, is_certainly_side_task, is_side_task, route
 from .agents.intake import effort as effort_named
@@ -58,8 +56,6 @@ if TYPE_CHECKING:
     from .graphs.turn_memory import TurnMemory
     from .llm.relay import Relayed
     from .memory.memories import Memories
-
-_log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind"))
 
 Messages = str | Sequence[Mapping[str, Any] | Message]
 RoleName = Literal["reason", "judge", "write"]
@@ -308,7 +304,10 @@ class Mind:
         try:
             await self.memory.try_embedder()
         except EmbedderError as error:  # Turns recall by words alone, and say so.
-            _log.warning("embedder_left_out", fault=type(error).__name__)
+            import structlog
+
+            log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind"))
+            log.warning("embedder_left_out", fault=type(error).__name__)
 
     def _load(self) -> None:
         from .graphs.turn import graph
