@@ -30,6 +30,15 @@ enter (`mentalize/llm/`, `mentalize/memory/`), always with `from`, so the origin
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
+
+def whereabouts(error: BaseException) -> str:
+    """File and line of a fault that was raised, for logs: its words may hold what people wrote."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
 
 class MentalizeError(Exception):
     """Base of every error raised on purpose; `hint` says what to do next."""

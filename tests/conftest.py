@@ -1,18 +1,22 @@
 """What every test gets: no settings or keys of the machine it runs on, and no way to any address but loopback."""
 
 import ipaddress
+import logging
 import os
 import shutil
 import signal
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from clocks import Clock
+from social_script import SCRIPT
 
 for name, value in {"HF_HUB_OFFLINE": "1", "LANGSMITH_TRACING": "false", "OMP_WAIT_POLICY": "PASSIVE"}.items():
     os.environ.setdefault(name, value)
@@ -94,6 +98,69 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return request.getfixturevalue("postgres_url")
     shutil.copy(request.getfixturevalue("empty_database"), tmp_path / "memory.db")
     return f"sqlite:///{tmp_path}/memory.db"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Stands still at noon of the first of May 2026."""
+    return Clock(datetime(2026, 5, 1, 12, tzinfo=UTC))
+
+
+@pytest.fixture
+def open_store(database_url: str, clock: Clock) -> Iterator[Callable[[], Any]]:
+    """Makes stores over one database, as several processes would."""
+    from mentalize.memory.store import MemoryStore
+
+    made: list[MemoryStore] = []
+
+    def build() -> MemoryStore:
+        made.append(MemoryStore(database_url, clock=clock))
+        return made[-1]
+
+    yield build
+    for store in made:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Callable[[], Any]) -> Any:
+    return open_store()
+
+
+@pytest.fixture
+async def mind(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Makes minds whose model plays the script of a good turn, with a memory, on the first of March 2026."""
+    from mentalize import Mind
+    from mentalize.llm.scripted import ScriptedModel
+
+    made: list[Mind] = []
+
+    def build(script: Any = None, **settings: Any) -> Mind:
+        usual = {
+            "model": ScriptedModel({**SCRIPT, **(script or {})}),
+            "cache_folder": tmp_path,
+            "clock": lambda: datetime(2026, 3, 1, 12, tzinfo=UTC),
+            "memory": {"url": f"sqlite:///{tmp_path / 'memory.db'}", "embedder": "fake"},
+        }
+        made.append(Mind(**{**usual, **settings}))
+        return made[-1]
+
+    yield build
+    for one in made:
+        await one.close()
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """`main` configures logging for a whole process; give the process of the tests its own back."""
+    import structlog
+
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers, root.level = handlers, level
+    logging.getLogger("mentalize").setLevel(logging.NOTSET)
+    structlog.reset_defaults()
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clocks import Clock
 from mentalize import Identity, Mind
 from mentalize.errors import ModelUnavailable
 from mentalize.graphs.chronicle import HASH, Chronicle, content_hash, shortlist
@@ -30,26 +31,13 @@ ROLLED_UP = (MemoryKind.DAY_SUMMARY, MemoryKind.DAY_PORTRAIT, MemoryKind.SUMMARY
 Build = Callable[..., Mind]
 
 
-class Days:
-    """A clock that tests move."""
-
-    def __init__(self) -> None:
-        self.now = NIGHT
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def pass_by(self, days: float = 1) -> None:
-        self.now += timedelta(days=days)
+@pytest.fixture
+def days() -> Clock:
+    return Clock(NIGHT)
 
 
 @pytest.fixture
-def days() -> Days:
-    return Days()
-
-
-@pytest.fixture
-async def mind(tmp_path: Path, days: Days) -> AsyncIterator[Build]:
+async def mind(tmp_path: Path, days: Clock) -> AsyncIterator[Build]:
     made: list[Mind] = []
 
     def build(model: Any = None, **memory: Any) -> Mind:
@@ -94,14 +82,14 @@ async def rolled_up(mind: Mind) -> dict[str, Memory]:
     return {memory.id: memory for memory in found}
 
 
-async def talk(mind: Mind, days: Days, *messages: str) -> None:
+async def talk(mind: Mind, days: Clock, *messages: str) -> None:
     for message in messages:
         await mind.reply(message, ANA, "minimal")
         days.pass_by()
     await mind.settle()
 
 
-async def test_days_and_the_whole_are_summed_up_by_the_persons_own_days(mind: Build, days: Days) -> None:
+async def test_days_and_the_whole_are_summed_up_by_the_persons_own_days(mind: Build, days: Clock) -> None:
     mentalizing = mind()
     await talk(mentalizing, days, "I live in Rome.", "I have a dog.")
     made = await rolled_up(mentalizing)
@@ -122,7 +110,7 @@ async def test_days_and_the_whole_are_summed_up_by_the_persons_own_days(mind: Bu
     assert portrait.status is MemoryStatus.UNCONFIRMED and portrait.details["strategy"] == "Ask twice."
 
 
-async def test_the_portrait_reaches_the_writer(mind: Build, days: Days) -> None:
+async def test_the_portrait_reaches_the_writer(mind: Build, days: Clock) -> None:
     mentalizing = mind()
     await talk(mentalizing, days, "I live in Rome.")
     trace = (await mentalizing.reply("Hello again.", ANA, "minimal")).trace
@@ -143,7 +131,7 @@ async def test_what_a_small_model_makes_up_gives_way_to_the_persons_words(mind: 
     assert made["portrait"].text == "I live in Rome with my dog Bo." and "strategy" not in made["portrait"].details
 
 
-async def test_what_did_not_change_is_not_made_again(mind: Build, days: Days) -> None:
+async def test_what_did_not_change_is_not_made_again(mind: Build, days: Clock) -> None:
     model = Counting()
     mentalizing = mind(model)
     await talk(mentalizing, days, "I live in Rome.", "I have a dog.")
@@ -155,7 +143,7 @@ async def test_what_did_not_change_is_not_made_again(mind: Build, days: Days) ->
     assert model.asked("summarise", "portray") == before + 4, "the new day and the whole, and no other day"
 
 
-async def test_a_day_that_lost_a_message_is_made_again_from_what_is_left(mind: Build, days: Days) -> None:
+async def test_a_day_that_lost_a_message_is_made_again_from_what_is_left(mind: Build, days: Clock) -> None:
     model = Counting()
     mentalizing = mind(model)
     first = (await mentalizing.reply("My secret is the blue door.", ANA, "minimal")).trace.turn_id
@@ -196,7 +184,7 @@ async def test_a_message_that_is_forgotten_while_its_day_is_summed_up_is_in_no_s
 
 @pytest.mark.parametrize("everything", [True, False])
 async def test_what_is_forgotten_while_the_whole_is_summed_up_comes_back_in_nothing(
-    mind: Build, days: Days, everything: bool
+    mind: Build, days: Clock, everything: bool
 ) -> None:
     ready, go = asyncio.Event(), asyncio.Event()
     script = ScriptedModel(SCRIPT)
@@ -224,7 +212,7 @@ async def test_what_is_forgotten_while_the_whole_is_summed_up_comes_back_in_noth
     assert await rolled_up(mentalizing) == {}
 
 
-async def test_the_whole_goes_when_all_its_days_are_gone(mind: Build, days: Days) -> None:
+async def test_the_whole_goes_when_all_its_days_are_gone(mind: Build, days: Clock) -> None:
     mentalizing = mind()
     made = {"kind": MemoryKind.SUMMARY, "observed_at": NIGHT}
     ours = Memory(id="summary", text="They spoke of the blue door.", details={"content_hash": "0"}, **made)
@@ -246,7 +234,7 @@ class Reading(Memories):
 
 
 @pytest.fixture
-async def reading(tmp_path: Path, days: Days) -> AsyncIterator[Reading]:
+async def reading(tmp_path: Path, days: Clock) -> AsyncIterator[Reading]:
     async with Reading.at(f"sqlite:///{tmp_path / 'memory.db'}", resolve_embedder("fake"), clock=days) as memories:
         rows = [
             Memory(id=f"{day}/{n}", kind=MemoryKind.TURN, text=f"Thing {day}/{n}.", observed_at=NIGHT + timedelta(day))
@@ -291,7 +279,7 @@ async def test_a_day_that_is_not_read_to_its_beginning_is_left_as_it_is(reading:
     )
 
 
-async def test_a_turn_without_a_zone_is_of_the_day_in_the_zone_that_was_given_before(mind: Build, days: Days) -> None:
+async def test_a_turn_without_a_zone_is_of_the_day_in_the_zone_that_was_given_before(mind: Build, days: Clock) -> None:
     model = Counting()
     await talk(mind(model), days, "I live in Rome.")
     later = mind(model)
@@ -306,7 +294,7 @@ async def test_a_turn_without_a_zone_is_of_the_day_in_the_zone_that_was_given_be
     assert model.asked("summarise", "portray") == 8
 
 
-async def test_a_failure_leaves_the_rest_for_later(mind: Build, days: Days) -> None:
+async def test_a_failure_leaves_the_rest_for_later(mind: Build, days: Clock) -> None:
     model = Counting()
     model.failing = "portray"
     mentalizing = mind(model)
@@ -320,7 +308,7 @@ async def test_a_failure_leaves_the_rest_for_later(mind: Build, days: Days) -> N
     assert len(await rolled_up(later)) == 4
 
 
-async def test_the_day_that_goes_on_waits_for_quiet(mind: Build, days: Days) -> None:
+async def test_the_day_that_goes_on_waits_for_quiet(mind: Build, days: Clock) -> None:
     model = Counting()
     mentalizing = mind(model, idle_seconds=3600)
     await mentalizing.reply("I live in Rome.", ANA, "minimal")
@@ -358,7 +346,7 @@ async def test_what_few_heard_is_summed_up_for_few(mind: Build) -> None:
     assert not any("leave Eva" in hit.memory.text for hit in trace.recollection.hits)
 
 
-async def test_what_faded_is_archived_once_a_day(mind: Build, days: Days) -> None:
+async def test_what_faded_is_archived_once_a_day(mind: Build, days: Clock) -> None:
     mentalizing = mind()
     turn = (await mentalizing.reply("It rains in Rome.", ANA, "minimal")).trace.turn_id
     await mentalizing.settle()

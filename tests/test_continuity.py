@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clocks import Clock
 from mentalize import Identity, Mind
 from mentalize.errors import ModelUnavailable
 from mentalize.graphs.continuity import REGENERATED, Place, place_of
@@ -263,29 +264,16 @@ def test_a_turn_that_was_overtaken_takes_nothing_back() -> None:
 # --- through Mind, and a database -----------------------------------------------------------------------------
 
 
-class Days:
-    """A clock that tests move."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def pass_by(self, days: float = 1) -> None:
-        self.now += timedelta(days=days)
-
-
 @pytest.fixture
-def days() -> Days:
-    return Days()
+def days() -> Clock:
+    return Clock(NOON)
 
 
 Build = Callable[..., Mind]
 
 
 @pytest.fixture
-async def mind(tmp_path: Path, days: Days) -> AsyncIterator[Build]:
+async def mind(tmp_path: Path, days: Clock) -> AsyncIterator[Build]:
     made: list[Mind] = []
     # A process's first use of a database loads so much that a busy machine needs seconds for it.
     await asyncio.to_thread(MemoryStore(f"sqlite:///{tmp_path / 'memory.db'}", clock=days).open)
@@ -344,7 +332,7 @@ def by_message(answers: Mapping[str, Findings | Callable[[], Awaitable[Findings]
     return FunctionModel(answer)
 
 
-async def test_a_regenerated_turn_keeps_the_message_and_has_a_new_reply(mind: Build, days: Days) -> None:
+async def test_a_regenerated_turn_keeps_the_message_and_has_a_new_reply(mind: Build, days: Clock) -> None:
     mentalizing = mind(write=["Which one?", "A fine dog.", "What a dog!", "It rains."])
     client = Client(mentalizing)
     await client.say("I have a dog.")
@@ -374,7 +362,7 @@ async def test_a_regenerated_turn_keeps_the_message_and_has_a_new_reply(mind: Bu
     assert await mentalizing.memory.check() == ()
 
 
-async def test_what_an_edited_message_told_is_not_recalled_and_can_be_told_anew(mind: Build, days: Days) -> None:
+async def test_what_an_edited_message_told_is_not_recalled_and_can_be_told_anew(mind: Build, days: Clock) -> None:
     rome, oslo = "I live in Rome.", "I live in Oslo."
     model = by_message({rome: told(fact("I live in Rome")), oslo: told(fact("I live in Oslo"))})
     mentalizing = mind(model)
@@ -469,7 +457,7 @@ class Overtaken(Memories):
 
 @pytest.mark.parametrize("kind", [MemoryKind.FACT, MemoryKind.DAY_SUMMARY])
 async def test_what_is_drawn_from_a_message_too_late_goes_after_it(
-    mind: Build, tmp_path: Path, days: Days, kind: MemoryKind
+    mind: Build, tmp_path: Path, days: Clock, kind: MemoryKind
 ) -> None:
     finds = {"remember": told(fact("I live in Rome"))} if kind is MemoryKind.FACT else {}
     url = f"sqlite:///{tmp_path / 'memory.db'}"
@@ -480,7 +468,7 @@ async def test_what_is_drawn_from_a_message_too_late_goes_after_it(
         assert len(await kept(mentalizing, kind)) == 1 and await kept(mentalizing, kind, current=True) == []
 
 
-async def test_the_new_reply_to_a_message_is_nothing_that_was_said_before_it(mind: Build, days: Days) -> None:
+async def test_the_new_reply_to_a_message_is_nothing_that_was_said_before_it(mind: Build, days: Clock) -> None:
     down = ModelUnavailable("The endpoint is down.")
     first = mind(write=["Which one?", "A fine dog.", "What a dog!"], remember=down)
     client = Client(first)
@@ -496,7 +484,7 @@ async def test_the_new_reply_to_a_message_is_nothing_that_was_said_before_it(min
     assert sum("called Bo" in text for text in shown) == 1 and not any("What a dog!" in text for text in shown)
 
 
-async def test_an_emotion_that_was_taken_back_does_not_recur(mind: Build, days: Days) -> None:
+async def test_an_emotion_that_was_taken_back_does_not_recur(mind: Build, days: Clock) -> None:
     mentalizing = mind(remember=told(emotion="fear", emotion_quote="I am afraid"))
     client = Client(mentalizing)
     await client.say("Hello there, I am afraid.")
@@ -521,7 +509,7 @@ async def test_sessions_without_names_are_no_occasions_of_their_own(mind: Build)
     assert await kept(mentalizing, MemoryKind.EMOTION_PATTERN) == []
 
 
-async def test_what_was_taken_back_stands_between_no_question_and_its_answer(mind: Build, days: Days) -> None:
+async def test_what_was_taken_back_stands_between_no_question_and_its_answer(mind: Build, days: Clock) -> None:
     mentalizing = mind()
 
     def said(name: str, text: str, minute: int) -> Memory:
@@ -588,7 +576,7 @@ async def test_two_equal_requests_at_once_are_kept_once(mind: Build) -> None:
     assert len(replies) == 2 and sum(map(is_retracted, replies)) == 1
 
 
-async def test_a_turn_far_back_in_a_long_session_is_found(mind: Build, days: Days) -> None:
+async def test_a_turn_far_back_in_a_long_session_is_found(mind: Build, days: Clock) -> None:
     mentalizing = mind()
     rows = [
         row
@@ -624,7 +612,7 @@ async def test_a_turn_far_back_in_a_long_session_is_found(mind: Build, days: Day
     assert said == ["message 0", "message 1", "message 2", "message 3, edited"]
 
 
-async def test_a_day_is_summed_up_anew_without_what_was_taken_back(mind: Build, days: Days) -> None:
+async def test_a_day_is_summed_up_anew_without_what_was_taken_back(mind: Build, days: Clock) -> None:
     seen: list[str] = []
     script = ScriptedModel(SCRIPT)
 
@@ -661,7 +649,7 @@ async def test_a_day_is_summed_up_anew_without_what_was_taken_back(mind: Build, 
     assert set(whole.sources) == {one.id for one in summaries}
 
 
-async def test_a_day_long_past_is_summed_up_anew_if_only_a_part_was_taken_back(mind: Build, days: Days) -> None:
+async def test_a_day_long_past_is_summed_up_anew_if_only_a_part_was_taken_back(mind: Build, days: Clock) -> None:
     mentalizing = mind()
     client, other = Client(mentalizing), Client(mentalizing, MONDAY)
     await client.say("Hello there.")

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
+from clocks import Clock
 from mentalize import Identity, Memories, Memory, MemoryKind
 from mentalize.cli.main import main
 from mentalize.errors import InputError
@@ -30,40 +31,6 @@ from test_database import make_old
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ANA = Identity("acme", "ana")
 FORM = re.compile("mz-(?P<id>[a-z0-9]{10})-(?P<rest>[A-Za-z0-9_-]{43})")
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def open_store(database_url: str, clock: Clock) -> Iterator[Callable[[], MemoryStore]]:
-    """Makes stores over one database, as several processes would."""
-    made: list[MemoryStore] = []
-
-    def build() -> MemoryStore:
-        made.append(MemoryStore(database_url, clock=clock))
-        return made[-1]
-
-    yield build
-    for store in made:
-        store.close()
-
-
-@pytest.fixture
-def store(open_store: Callable[[], MemoryStore]) -> MemoryStore:
-    return open_store()
 
 
 # --- what is known of a key -------------------------------------------------------------------------------
@@ -304,19 +271,6 @@ async def test_coroutines_have_the_same_keys(database_url: str) -> None:
 
 
 # --- the command line -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def own_logging() -> Iterator[None]:
-    """`main` configures logging for a whole process; give the process of the tests its own back."""
-    import structlog
-
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers, root.level = handlers, level
-    logging.getLogger("mentalize").setLevel(logging.NOTSET)
-    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,21 +44,6 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_logging: N
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MENTALIZE_MEMORY__EMBEDDER", "fake")
     monkeypatch.setenv("MENTALIZE_MEMORY__URL", f"sqlite:///{tmp_path}/memory.db")
-
-
-@pytest.fixture
-def own_logging() -> Iterator[None]:
-    """`main` configures logging for a whole process; give the process of the tests its own back."""
-    import logging
-
-    import structlog
-
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers, root.level = handlers, level
-    logging.getLogger("mentalize").setLevel(logging.NOTSET)
-    structlog.reset_defaults()
 
 
 def turn(number: int, text: str, days: float) -> Memory:

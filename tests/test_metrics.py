@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,33 +18,16 @@ from pydantic import TypeAdapter
 
 from mentalize import Identity, Mind, Trace
 from mentalize.errors import ModelUnavailable, SettingsError
-from mentalize.llm.scripted import ScriptedModel, fake_model
+from mentalize.llm.scripted import fake_model
 from mentalize.server.metrics import FOLDER_VARIABLE, Metrics, mark_dead
 from mentalize.types import Effort, Usage
-from social_script import HYPOTHESES, MESSAGE, PERCEPTION, SAFE, SCRIPT, WARM, fact, told
+from social_script import HYPOTHESES, MESSAGE, PERCEPTION, SAFE, WARM, fact, told
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ANA = Identity("acme", "ana", session="monday")
 HURT = "I don't want to be alive anymore."
 Build = Callable[..., Mind]
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-@pytest.fixture
-async def mind(tmp_path: Path) -> AsyncIterator[Build]:
-    made: list[Mind] = []
-
-    def build(script: Any = None, **settings: Any) -> Mind:
-        model = ScriptedModel({**SCRIPT, **(script or {})})
-        memory = {"url": f"sqlite:///{tmp_path / 'memory.db'}", "embedder": "fake"}
-        made.append(
-            Mind(**{"model": model, "cache_folder": tmp_path, "clock": lambda: NOON, "memory": memory, **settings})
-        )
-        return made[-1]
-
-    yield build
-    for one in made:
-        await one.close()
 
 
 def read(exposition: str) -> Samples:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from clocks import Clock
 from mentalize import Identity, Mind
 from mentalize.agents.attribution import used
 from mentalize.agents.gleanings import Proposal, checked
@@ -35,29 +36,16 @@ ROME = "I live in Rome with my dog Bo."
 DOWN = ModelUnavailable("The endpoint is down.")
 
 
-class Days:
-    """A clock that tests move."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 3, 2, 12, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def pass_by(self, days: float = 1) -> None:
-        self.now += timedelta(days=days)
-
-
 @pytest.fixture
-def days() -> Days:
-    return Days()
+def days() -> Clock:
+    return Clock(datetime(2026, 3, 2, 12, tzinfo=UTC))
 
 
 Build = Callable[..., Mind]
 
 
 @pytest.fixture
-async def mind(tmp_path: Path, days: Days) -> AsyncIterator[Build]:
+async def mind(tmp_path: Path, days: Clock) -> AsyncIterator[Build]:
     made: list[Mind] = []
 
     def build(model: Any = None, *, script: dict[str, Any] | None = None, **settings: Any) -> Mind:
@@ -110,7 +98,7 @@ async def test_what_was_said_is_there_when_the_reply_is(mind: Build, tmp_path: P
     assert (await mentalizing.memory.trace(ANA, turn) or {})["reply"] == WARM
 
 
-async def test_an_old_conversation_comes_back_in_a_new_one(mind: Build, days: Days) -> None:
+async def test_an_old_conversation_comes_back_in_a_new_one(mind: Build, days: Clock) -> None:
     model = by_message({ROME: told(fact("I live in Rome"), fact("my dog Bo", "has a dog called Bo"))})
     first = mind(model)
     await first.reply(ROME, ANA, "minimal")
@@ -196,7 +184,7 @@ async def test_signs_of_danger_are_noted_in_the_persons_words(mind: Build) -> No
     assert note.quote and note.quote in "I want to kill myself tonight."
 
 
-async def test_a_memory_that_a_reply_used_is_stronger_once(mind: Build, days: Days) -> None:
+async def test_a_memory_that_a_reply_used_is_stronger_once(mind: Build, days: Clock) -> None:
     mentalizing = mind(script={"write": "Then give Bo a walk along the Tiber!"})
     bo = await mentalizing.memory.remember(ANA, "My dog Bo loves a walk")
     tea = await mentalizing.memory.remember(ANA, "I hate green tea in the afternoon")
@@ -221,7 +209,7 @@ async def test_a_small_models_draft_that_says_what_is_remembered_has_no_rival(mi
     assert trace.reply == "Your dog is called Bo." and trace.reply_origin == "writer"
 
 
-async def test_a_failed_reply_leaves_feedback_and_weakens_the_pattern_it_leaned_on(mind: Build, days: Days) -> None:
+async def test_a_failed_reply_leaves_feedback_and_weakens_the_pattern_it_leaned_on(mind: Build, days: Clock) -> None:
     mentalizing = mind(script={"validate": POOR, "gate": SAFE})
     pattern = Memory(
         id="p",
@@ -272,7 +260,7 @@ async def test_a_fact_needs_a_quote_and_a_question_states_nothing(mind: Build) -
     assert all(memory.sources and memory.quote in said for memory in facts)
 
 
-async def test_a_newer_fact_takes_the_place_of_the_older_one(mind: Build, days: Days) -> None:
+async def test_a_newer_fact_takes_the_place_of_the_older_one(mind: Build, days: Clock) -> None:
     moved = "I moved to Oslo last week."
 
     def answer(request: Request) -> Any:
@@ -291,7 +279,7 @@ async def test_a_newer_fact_takes_the_place_of_the_older_one(mind: Build, days: 
     assert oslo.id in recalled and rome.id not in recalled
 
 
-async def test_what_is_said_of_somebody_else_does_not_replace_what_is_said_of_oneself(mind: Build, days: Days) -> None:
+async def test_what_is_said_of_somebody_else_does_not_replace_what_is_said_of_oneself(mind: Build, days: Clock) -> None:
     moved = "My brother lives in Oslo."
 
     def answer(request: Request) -> Any:
@@ -308,7 +296,7 @@ async def test_what_is_said_of_somebody_else_does_not_replace_what_is_said_of_on
     assert rome.superseded_by is None and oslo.details["subject"] == "My brother"
 
 
-async def test_a_label_alone_replaces_nothing(mind: Build, days: Days) -> None:
+async def test_a_label_alone_replaces_nothing(mind: Build, days: Clock) -> None:
     tea = "I love green tea now."
 
     def answer(request: Request) -> Any:
@@ -324,7 +312,7 @@ async def test_a_label_alone_replaces_nothing(mind: Build, days: Days) -> None:
     assert len(await kept(mentalizing, MemoryKind.PREFERENCE)) == 1
 
 
-async def test_a_message_waits_behind_none_that_came_later(mind: Build, days: Days) -> None:
+async def test_a_message_waits_behind_none_that_came_later(mind: Build, days: Clock) -> None:
     mentalizing = mind()
 
     def row(number: int) -> Memory:
@@ -337,7 +325,7 @@ async def test_a_message_waits_behind_none_that_came_later(mind: Build, days: Da
     assert [waiting.id for waiting in await remembering.due(ANA)] == ["0/user"]
 
 
-async def test_what_is_said_twice_is_kept_once_and_stronger(mind: Build, days: Days) -> None:
+async def test_what_is_said_twice_is_kept_once_and_stronger(mind: Build, days: Clock) -> None:
     mentalizing = mind(script={"remember": told(fact("I live in Rome"))})
     for _ in range(2):
         await mentalizing.reply(ROME, ANA, "minimal")
@@ -364,7 +352,7 @@ def test_facts_are_found_in_other_languages(message: str, quote: str) -> None:
 # --- feelings and guesses -------------------------------------------------------------------------------------
 
 
-async def test_an_emotion_is_kept_only_when_it_recurs(mind: Build, days: Days) -> None:
+async def test_an_emotion_is_kept_only_when_it_recurs(mind: Build, days: Clock) -> None:
     hurt = told(emotion="Hurt", emotion_quote="I'm fine")
     mentalizing = mind(script={"remember": hurt})
     for said in (1, 2, 3):
@@ -379,7 +367,7 @@ async def test_an_emotion_is_kept_only_when_it_recurs(mind: Build, days: Days) -
     assert pattern.text == "hurt (4 times): “I'm fine”"
 
 
-async def test_words_said_alone_do_not_pass_into_a_pattern_for_others_too(mind: Build, days: Days) -> None:
+async def test_words_said_alone_do_not_pass_into_a_pattern_for_others_too(mind: Build, days: Clock) -> None:
     private = "I am afraid that Bob finds out."
     among = Identity("acme", "ana", session="monday", audience=("bob",))
     shown = told(emotion="fear", emotion_quote="I am afraid of storms")
@@ -397,7 +385,7 @@ async def test_words_said_alone_do_not_pass_into_a_pattern_for_others_too(mind: 
     assert "Bob" in pattern.text and pattern.audience == ()
 
 
-async def test_a_guess_lapses_unless_it_is_borne_out(mind: Build, days: Days) -> None:
+async def test_a_guess_lapses_unless_it_is_borne_out(mind: Build, days: Clock) -> None:
     mentalizing = mind()
     await mentalizing.reply(MESSAGE, ANA, "low")
     await mentalizing.settle()
@@ -408,7 +396,7 @@ async def test_a_guess_lapses_unless_it_is_borne_out(mind: Build, days: Days) ->
     assert await kept(mentalizing, MemoryKind.INFERENCE, current=True) == ()
 
 
-async def test_a_guess_is_confirmed_by_the_persons_own_words_alone(mind: Build, days: Days) -> None:
+async def test_a_guess_is_confirmed_by_the_persons_own_words_alone(mind: Build, days: Clock) -> None:
     outright, invented = "Yes, I want to be asked again.", "Whatever you say."
 
     def confirming(quote: str) -> Callable[[Request], Any]:
@@ -450,7 +438,7 @@ def guess(at: datetime, **more: Any) -> Memory:
     ],
 )
 async def test_a_guess_is_borne_out_only_by_words_that_say_it(
-    mind: Build, days: Days, said: str, outright: bool
+    mind: Build, days: Clock, said: str, outright: bool
 ) -> None:
     mentalizing = mind(script={"remember": told(confirms=[{"label": "m1", "quote": said.rstrip(".")}])})
     await mentalizing.memory.put(ANA, [guess(days.now, audience=("bob",))])
@@ -463,7 +451,7 @@ async def test_a_guess_is_borne_out_only_by_words_that_say_it(
 
 @pytest.mark.parametrize(("hours", "words"), [(1, "leave my husband"), (12, "so very tired"), (12, "leave my husband")])
 async def test_recurrence_needs_other_words_of_the_guess_on_another_occasion(
-    mind: Build, days: Days, hours: float, words: str
+    mind: Build, days: Clock, hours: float, words: str
 ) -> None:
     mentalizing = mind()
     days.now = days.now.replace(hour=23, minute=30)
@@ -485,7 +473,7 @@ async def test_recurrence_needs_other_words_of_the_guess_on_another_occasion(
     assert (found.status is MemoryStatus.CONFIRMED) == (hours > 6 and "husband" in words)
 
 
-async def test_a_guess_that_comes_back_elsewhere_in_other_words_is_borne_out(mind: Build, days: Days) -> None:
+async def test_a_guess_that_comes_back_elsewhere_in_other_words_is_borne_out(mind: Build, days: Clock) -> None:
     first, other = READING["hypotheses"]
     elsewhere = {**READING, "hypotheses": [{**first, "words": "nobody asked me"}, other]}
     mentalizing = mind(script={"read": [READING, READING, elsewhere]})
@@ -505,7 +493,7 @@ async def test_a_guess_that_comes_back_elsewhere_in_other_words_is_borne_out(min
 
 
 @pytest.mark.parametrize("settled_by", ["refute", "correct"])
-async def test_what_the_person_settled_is_never_guessed_again(mind: Build, days: Days, settled_by: str) -> None:
+async def test_what_the_person_settled_is_never_guessed_again(mind: Build, days: Clock, settled_by: str) -> None:
     mentalizing = mind()
     await mentalizing.reply(MESSAGE, ANA, "low")
     await mentalizing.settle()

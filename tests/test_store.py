@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clocks import Clock
 from mentalize.errors import Forgotten, InputError, MemoryNotFound
 from mentalize.memory.retraction import OUTDATED
 from mentalize.memory.store import Filter, MemoryStore, Unindexed
@@ -26,40 +27,6 @@ from mentalize.types import Contract, Effort, Identity, Memory, MemoryHit, Memor
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ANA = Identity(tenant="acme", user="ana")
 EMBEDDER = "test/4"
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def open_store(database_url: str, clock: Clock) -> Iterator[Callable[[], MemoryStore]]:
-    """Makes stores over one database, as several processes would."""
-    made: list[MemoryStore] = []
-
-    def build() -> MemoryStore:
-        made.append(MemoryStore(database_url, clock=clock))
-        return made[-1]
-
-    yield build
-    for store in made:
-        store.close()
-
-
-@pytest.fixture
-def store(open_store: Callable[[], MemoryStore]) -> MemoryStore:
-    return open_store()
 
 
 def turn(name: str, text: str = "I went to the river.", *, minute: float = 0, **parts: Any) -> Memory:

@@ -7,11 +7,10 @@ import json
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -53,23 +52,6 @@ STAGES = {
 }
 """Stages of calls that are not named like them, at effort `medium`."""
 Build = Callable[..., Mind]
-
-
-@pytest.fixture
-async def mind(tmp_path: Path) -> AsyncIterator[Build]:
-    made: list[Mind] = []
-
-    def build(script: Any = None, **settings: Any) -> Mind:
-        model = ScriptedModel({**SCRIPT, **(script or {})})
-        memory = {"url": f"sqlite:///{tmp_path / 'memory.db'}", "embedder": "fake"}
-        made.append(
-            Mind(**{"model": model, "cache_folder": tmp_path, "clock": lambda: NOON, "memory": memory, **settings})
-        )
-        return made[-1]
-
-    yield build
-    for one in made:
-        await one.close()
 
 
 async def spans(trace: Trace, *, conversation: str | None = None, headers: Any = None, **options: Any) -> Spans:

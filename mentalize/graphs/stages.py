@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -23,7 +21,7 @@ from ..agents.planner import Findings
 from ..agents.planner import plan as make_plan
 from ..agents.selection import select as select_hypothesis
 from ..agents.writer import speaks_to_them
-from ..errors import MentalizeError, ModelError, ModelTimeout, StoreUnavailable, StructuredOutputError
+from ..errors import MentalizeError, ModelError, ModelTimeout, StoreUnavailable, StructuredOutputError, whereabouts
 from ..llm.model import Delta
 from ..llm.wrapper import closing
 from ..types import (
@@ -116,17 +114,11 @@ def stage(
         # A fault's words and frames may hold what people wrote: they are in the trace, and not in the log.
         fault = type(problem).__name__
         hint = problem.hint if isinstance(problem, MentalizeError) else ""
-        where = _where(problem)
+        where = whereabouts(problem)
         _log.warning("stage_left_out", turn=context.turn.id, stage=name, fault=fault, hint=hint, at=where)
         return instead or {writes: None}
 
     return node
-
-
-def _where(problem: BaseException) -> str:
-    """File and line of the fault."""
-    frames = traceback.extract_tb(problem.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 async def recall(state: State, context: TurnContext) -> Update:

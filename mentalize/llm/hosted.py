@@ -10,7 +10,7 @@ from typing import Any
 from .model import Capabilities, Completion, Delta, Request, StructuredMode
 from .probe import CapabilityCache, probe
 from .provider import Provider, litellm
-from .relay import Exchange
+from .relay import Exchange, in_one_piece
 from .wire import ChunkReader, completion_of, request_body
 
 __all__ = ["LiteLLMModel"]
@@ -84,7 +84,7 @@ class LiteLLMModel:
         answer = await self._send(body)
         if body.get("stream"):
             return Exchange(200, {}, True, self._relayed(answer))
-        return Exchange(200, {}, False, _given(_dumped(answer)))
+        return Exchange(200, {}, False, in_one_piece(_dumped(answer)))
 
     async def _relayed(self, chunks: Any) -> AsyncGenerator[bytes]:
         try:
@@ -157,10 +157,6 @@ def _dumped_chunk(chunk: Any) -> bytes:
 def _dumped(answer: Any) -> bytes:
     """LiteLLM's object as OpenAI's JSON: what it adds as null is left out."""
     return json.dumps(answer.model_dump(exclude_none=True), separators=(",", ":")).encode()
-
-
-async def _given(content: bytes) -> AsyncGenerator[bytes]:
-    yield content
 
 
 async def _close(chunks: Any) -> None:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from importlib import import_module
 from io import BytesIO
@@ -26,7 +27,7 @@ from ..errors import (
 from .events import EventParser
 from .model import Capabilities, Choice, Completion, Delta, Request
 from .probe import CapabilityCache, probe
-from .relay import Exchange
+from .relay import Exchange, in_one_piece
 from .wire import ChunkReader, as_mapping, completion_of, parsed, request_body
 
 if TYPE_CHECKING:
@@ -130,6 +131,20 @@ class OpenAICompatibleModel:
             ModelUnauthorized: the endpoint does not accept our key.
             ModelError: there is no answer, or it is an error that says nothing in OpenAI's form.
         """
+        streams = bool(body.get("stream")) and _OPTIONS in body
+        without = {name: value for name, value in body.items() if name != _OPTIONS}
+        if streams and not self._takes_options:
+            return await self._exchanged(without, None, headers)
+        exchange = await self._exchanged(body, raw, headers)
+        if not streams or exchange.status not in _REFUSALS_OF_UNKNOWN_FIELDS:
+            return exchange
+        refusal = b"".join([piece async for piece in exchange.body])
+        if _OPTIONS.encode() not in refusal:
+            return replace(exchange, body=in_one_piece(refusal))
+        self._takes_options = False
+        return await self._exchanged(without, None, headers)
+
+    async def _exchanged(self, body: Mapping[str, Any], raw: bytes | None, headers: Mapping[str, str]) -> Exchange:
         import aiohttp
 
         patient = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_RELAY_SECONDS)
@@ -149,7 +164,7 @@ class OpenAICompatibleModel:
                     response.close()
                 if response.status in (401, 403) or not _is_error_body(content):
                     raise self._refusal_of(response.status, content, found)
-                return Exchange(response.status, found, False, _given(content))
+                return Exchange(response.status, found, False, in_one_piece(content))
         return Exchange(response.status, found, "event-stream" in response.content_type, self._relayed(response))
 
     async def _relayed(self, response: ClientResponse) -> AsyncGenerator[bytes]:
@@ -385,10 +400,6 @@ def _is_error_body(content: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(as_mapping(as_mapping(body).get("error")).get("message"), str)
-
-
-async def _given(content: bytes) -> AsyncGenerator[bytes]:
-    yield content
 
 
 def _status_in(fault: object) -> int:

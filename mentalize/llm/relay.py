@@ -34,13 +34,24 @@ from .wire import (
 )
 from .wrapper import WrappedModel, closing
 
-__all__ = ["Exchange", "Heard", "Relayed", "Relaying", "innermost", "relay", "relays", "served_name", "within"]
+__all__ = [
+    "Exchange",
+    "Heard",
+    "Relayed",
+    "Relaying",
+    "in_one_piece",
+    "innermost",
+    "new_id",
+    "relay",
+    "relays",
+    "served_name",
+    "within",
+]
 
 _OPTIONS = "stream_options"
 _REST_SECONDS = 0.25
 """How long an endpoint may take to end a stream after its last event: the client waits meanwhile."""
 
-_REFUSED = frozenset({400, 422})
 _ONE_ANSWER = ("n", "logprobs")
 """What an answer that is put together from deltas cannot hold."""
 
@@ -138,13 +149,6 @@ async def relay(
     same = known_as == inner.served_name
     sent = body if same else {**body, "model": inner.served_name}
     exchange = await inner.exchange(sent, raw if same else None, headers or {})
-    if exchange.status in _REFUSED and body.get("stream") and _OPTIONS in body:
-        refusal = b"".join([piece async for piece in exchange.body])
-        if _OPTIONS.encode() in refusal:
-            without = {key: value for key, value in sent.items() if key != _OPTIONS}
-            exchange = await inner.exchange(without, None, headers or {})
-        else:
-            exchange = Exchange(exchange.status, exchange.headers, False, _given(refusal))
     heard = Heard()
     editor = _Editor(None if same or not isinstance(known_as, str) else known_as, heard)
     if exchange.streams:
@@ -347,7 +351,8 @@ async def _whole(body: AsyncGenerator[bytes]) -> bytes:
         return b"".join([piece async for piece in pieces])
 
 
-async def _given(content: bytes) -> AsyncGenerator[bytes]:
+async def in_one_piece(content: bytes) -> AsyncGenerator[bytes]:
+    """A body that is here already."""
     yield content
 
 
@@ -361,7 +366,7 @@ def _as_chunks(content: bytes, body: Mapping[str, Any]) -> Sequence[Mapping[str,
         ) from error
     completion_of(answer, endpoint="The endpoint")
     counts = bool(as_mapping(body.get(_OPTIONS)).get("include_usage"))
-    envelope = {"id": _new_id(), "created": int(time.time()), "model": body.get("model")} | answer
+    envelope = {"id": new_id(), "created": int(time.time()), "model": body.get("model")} | answer
     usage = envelope.pop("usage", None)
     envelope |= {"object": "chat.completion.chunk"} | ({"usage": None} if counts else {})
     choices = [part for number, choice in enumerate(answer["choices"]) for part in _in_parts(choice, number)]
@@ -438,14 +443,14 @@ def _request(body: Mapping[str, Any]) -> Request:
 
 def _body_of(completion: Completion, model: str) -> dict[str, Any]:
     message = {"role": "assistant", "content": completion.text, **completion.message}
-    return answer_body(_new_id(), int(time.time()), model, message, completion.finish_reason, completion.usage)
+    return answer_body(new_id(), int(time.time()), model, message, completion.finish_reason, completion.usage)
 
 
 async def _chunks(
     first: Delta, deltas: AsyncIterator[Delta], body: Mapping[str, Any], heard: Heard
 ) -> AsyncGenerator[bytes]:
     counts = bool(as_mapping(body.get(_OPTIONS)).get("include_usage"))
-    name, created, model = _new_id(), int(time.time()), str(body.get("model"))
+    name, created, model = new_id(), int(time.time()), str(body.get("model"))
 
     numbering = _Editor(None, Heard())
 
@@ -475,5 +480,6 @@ async def _preceded_by(first: Delta, others: AsyncIterator[Delta]) -> AsyncItera
         yield delta
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """The id of an answer of ours."""
     return f"chatcmpl-{uuid.uuid4().hex}"

@@ -10,14 +10,14 @@ import string
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import Row, insert, select, update
 
 from ..errors import InputError
 from ..types import LONGEST_NAME, Identity
 from .database import Database
-from .keys import FORM, USUAL, ApiKey, Limits
+from .keys import FORM, ApiKey, KeyOptions, Limits
 from .rows import moment
 from .tables import keys
 
@@ -36,29 +36,15 @@ class Keyring:
         self._database = database
         self._clock = clock
 
-    def create(
-        self,
-        tenant: str,
-        *,
-        name: str = "",
-        trusted: bool = False,
-        operator: bool = False,
-        user: str | None = None,
-        user_sources: tuple[str, ...] = (),
-        limits: Limits = USUAL,
-    ) -> tuple[ApiKey, str]:
+    def create(self, tenant: str, **how: Unpack[KeyOptions]) -> tuple[ApiKey, str]:
         """See `Keys.create`."""
         key = ApiKey(
             id="".join(secrets.choice(_ID_SIGNS) for _ in range(10)),
             tenant=tenant,
-            name=name,
-            trusted=trusted,
-            operator=operator,
-            user=user,
-            user_sources=tuple(_source(given) for given in user_sources),
-            limits=limits,
             created_at=moment(self._clock(), "the clock's time"),
+            **how,
         )
+        key = replace(key, user_sources=tuple(map(_source, key.user_sources)))
         _check(key)
         secret = f"mz-{key.id}-{secrets.token_urlsafe(32)}"
         with self._database.writing() as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 from ..errors import InputError
 
@@ -86,6 +86,23 @@ class ApiKey:
         return (self.user_sources or USER_SOURCES) if self.trusted else ()
 
 
+class KeyOptions(TypedDict, total=False):
+    """What can be said of a key when it is made."""
+
+    name: str
+    """What the operator calls it."""
+    trusted: bool
+    """Whether requests may name their user."""
+    operator: bool
+    """Whether it also opens what is for those who run the server."""
+    user: str | None
+    """The one person that it always speaks for."""
+    user_sources: tuple[str, ...]
+    """Where requests name their user, in order; `USER_SOURCES`, if not given."""
+    limits: Limits
+    """Where it may do more or less than others."""
+
+
 class Keys:
     """The keys of one database, for async callers. `memories.keys` is one.
 
@@ -98,43 +115,17 @@ class Keys:
         self._readers = readers
         self._writers = writers
 
-    async def create(
-        self,
-        tenant: str,
-        *,
-        name: str = "",
-        trusted: bool = False,
-        operator: bool = False,
-        user: str | None = None,
-        user_sources: tuple[str, ...] = (),
-        limits: Limits = USUAL,
-    ) -> tuple[ApiKey, str]:
+    async def create(self, tenant: str, **how: Unpack[KeyOptions]) -> tuple[ApiKey, str]:
         """Make a key; what is known of it, and the key itself, which cannot be had again.
 
         Args:
             tenant: The app or customer that it stands for.
-            name: What the operator calls it.
-            trusted: Whether requests may name their user.
-            operator: Whether it also opens what is for those who run the server.
-            user: The one person that it always speaks for.
-            user_sources: Where requests name their user, in order: header names, `body.user`, `body.metadata.NAME`.
-                `USER_SOURCES`, if not given.
-            limits: Where it may do more or less than others.
+            how: What it may do, and within which limits.
 
         Raises:
             InputError: a part is malformed or contradicts another.
         """
-        return await self._writers.run(
-            lambda: self._store.keys.create(
-                tenant,
-                name=name,
-                trusted=trusted,
-                operator=operator,
-                user=user,
-                user_sources=user_sources,
-                limits=limits,
-            )
-        )
+        return await self._writers.run(lambda: self._store.keys.create(tenant, **how))
 
     async def find(self, secret: str) -> ApiKey | None:
         """What is known of the key that a request brings; None if it is unknown, malformed or revoked."""

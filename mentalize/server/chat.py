@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ..errors import MentalizeError
+from ..errors import MentalizeError, whereabouts
 from ..llm.traced import about_tokens
 from ..open_turn import Finished, OpenTurn, Reply, StageFinished, TextDelta, TextHeld
 from ..types import CallRecord, Effort, StageRecord, StreamMode, Trace
@@ -251,7 +251,7 @@ class Chat:
 
     async def _fail(self, exchange: _Exchange, stream: EventStream, error: Exception) -> None:
         hint = error.hint if isinstance(error, MentalizeError) else ""
-        _log.warning("stream_failed", fault=type(error).__name__, hint=hint)
+        _log.warning("stream_failed", fault=type(error).__name__, hint=hint, at=whereabouts(error))
         await stream.fail(fault_of(error, openly=exchange.caller.operator))
 
     def _note(self, exchange: _Exchange, reply: Reply, person: Person) -> None:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..llm.relay import new_id
 from ..llm.wire import answer_body, chunk_body, usage_body
 from ..open_turn import Reply
 from ..types import Usage
 
 FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter", "function_call")
 """All that clients know (D-3)."""
-
-
-def new_id() -> str:
-    """The id of an answer."""
-    return f"chatcmpl-{uuid.uuid4().hex}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

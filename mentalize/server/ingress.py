@@ -6,14 +6,13 @@ import asyncio
 import logging
 import re
 import time
-import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import structlog
 
+from ..errors import whereabouts
 from .arrivals import ClientGone, Receive
 from .event_stream import Send, send_whole
 from .faults import STOPPING, Fault, fault_of
@@ -69,7 +68,7 @@ class Ingress:
         except Exception as error:
             if not isinstance(error, Fault):
                 name = type(error).__name__
-                _log.error("request_failed", fault=name, at=_where(error), request=identified[1].decode())
+                _log.error("request_failed", fault=name, at=whereabouts(error), request=identified[1].decode())
             if not status:
                 fault = fault_of(error, openly=bool(scope["state"].get("openly")))
                 await send_whole(noted, fault.status, fault.headers, fault.content())
@@ -87,9 +86,3 @@ def _route(scope: Scope) -> str:
     if scope["path"] == CHAT:
         return CHAT
     return getattr(scope.get("route"), "path", OTHER)
-
-
-def _where(error: BaseException) -> str:
-    """File and line; an error's words may hold what people wrote."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
