@@ -29,13 +29,13 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from mentalize.function_words import FUNCTION_WORDS
 from mentalize.llm.embedder import resolve_embedder
-from mentalize.memory.function_words import FUNCTION_WORDS
 from mentalize.memory.importance import importance_of, worths
 from mentalize.memory.memories import Memories
 from mentalize.memory.retention import Curve
 from mentalize.memory.store import Filter, MemoryStore
-from mentalize.memory.terms import terms_of
+from mentalize.terms import terms_of
 from mentalize.types import Embedder, Identity, Memory, MemoryKind
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "bench"

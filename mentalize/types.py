@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CallRecord",
     "Candidate",
+    "Circumstances",
     "Contract",
+    "Culture",
     "Draft",
     "Effort",
     "Embedder",
@@ -45,6 +47,7 @@ __all__ = [
     "Message",
     "ModificationStep",
     "Norm",
+    "NormMatch",
     "Perception",
     "Plan",
     "Recollection",
@@ -54,6 +57,7 @@ __all__ = [
     "RoleCharter",
     "RuleFamily",
     "Selection",
+    "Situation",
     "StageRecord",
     "Store",
     "StreamMode",
@@ -213,6 +217,43 @@ class RuleFamily(StrEnum):
     ROLE = "role"
 
 
+class Situation(StrEnum):
+    """What a conversation is about when a cultural norm matters."""
+
+    GREETING = "greeting"
+    """Greeting and address."""
+    HIERARCHY = "hierarchy"
+    """Age, rank and deference."""
+    REFUSAL = "refusal"
+    """Saying no, and indirect ways of saying anything."""
+    HOSPITALITY = "hospitality"
+    """Gifts, guests and hosts."""
+    FAMILY = "family"
+    """Family and marriage."""
+    GRIEF = "grief"
+    RELIGION = "religion"
+    """Religion, and what may be eaten and drunk."""
+    GENDER = "gender"
+    MONEY = "money"
+    PRIVACY = "privacy"
+    PRAISE = "praise"
+    """Praise, modesty and criticism."""
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Culture:
+    """A culture as people state it. It is never guessed from a name, a language or a place."""
+
+    id: str
+    name: str
+    also: tuple[str, ...] = ()
+    """Further words by which people state it, such as `Japanese`."""
+    region: str
+    lens: str = ""
+    """The id of the lens that stands closest to it, or empty."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Norm:
     """A rule of conduct that refinement and planning can apply."""
@@ -226,9 +267,33 @@ class Norm:
     """How binding it is: 1 is a duty, .5 is expected, .25 is a courtesy."""
     hard: bool = False
     """Whether it vetoes instead of advising."""
+    culture: str = ""
+    """The id of the culture whose norm it is; empty for everybody's."""
+    situation: Situation | None = None
+    varies: str = ""
+    """Who inside the culture sees it otherwise, or where it is changing; empty where that is not known."""
+    role: str = ""
+    """The id of the charter that it belongs to; empty for every role."""
+    domain: str = ""
+    """The domain that it belongs to, such as `health`; empty for every domain."""
     source: str
     """Title and address of a public source, or why there is none."""
+    checked: bool = False
+    """Whether the source was opened and says so."""
+    words: tuple[str, ...] = ()
+    """Words of a message that call for it, beside those of `applies`."""
     tags: tuple[str, ...] = ()
+    """Terms of theory: Hofstede's dimensions, Brown and Levinson's politeness, Goffman's facework."""
+
+
+@dataclass(frozen=True, slots=True)
+class NormMatch:
+    """A norm that bears on a message, and why it was picked."""
+
+    norm: Norm
+    relevance: float
+    """Above 0; comparable within one message only."""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +304,20 @@ class RoleCharter:
     role: str
     duties: tuple[str, ...]
     limits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What is known of the person and the setting, as they or the deployment stated it; nothing here is guessed."""
+
+    cultures: tuple[str, ...] = ()
+    """Cultures that the person calls their own, in their words, the nearest first."""
+    charter: str = ""
+    """The assistant's role: the name of a charter; empty for the deployment's own."""
+    domain: str = ""
+    """What the deployment is for, such as `health` or `workplace`."""
+    formality: int | None = None
+    """Tone of the reply, 1 (intimate) to 5 (formal); None leaves it to refinement."""
 
 
 # --- memory -----------------------------------------------------------------------------------------------

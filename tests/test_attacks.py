@@ -26,12 +26,12 @@ from mentalize.agents.quotes import own_words, quoted
 from mentalize.llm.model import Choice, Request
 from mentalize.llm.scripted import FunctionModel
 from mentalize.memory.store import Filter
-from mentalize.memory.terms import fold
 from mentalize.mind import TextDelta
 from mentalize.prompts.library import Library
 from mentalize.prompts.prompt import defused, fence
 from mentalize.safety.echoes import echoes_of
 from mentalize.safety.orders import gives_order, sound_advice, without_orders
+from mentalize.terms import fold
 from mentalize.types import Effort, Memory, MemoryKind, MemoryStatus, Message, Trace
 from social_script import GOOD, HYPOTHESES, PERCEPTION, PRIORS, READING, SAFE, hypothesis, refined, told
 

@@ -25,8 +25,8 @@ from mentalize.errors import MentalizeError
 from mentalize.llm.embedder import resolve_embedder
 from mentalize.memory.portable import lines_of
 from mentalize.memory.store import Filter, MemoryStore
-from mentalize.memory.terms import terms_of
 from mentalize.server.callers import FRESH_SECONDS
+from mentalize.terms import terms_of
 from mentalize.types import Contract, Effort, MemoryHit, Recollection, Trace
 from social_script import MESSAGE
 

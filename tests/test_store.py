@@ -20,8 +20,8 @@ from clocks import Clock
 from mentalize.errors import Forgotten, InputError, MemoryNotFound
 from mentalize.memory.retraction import OUTDATED
 from mentalize.memory.store import Filter, MemoryStore, Unindexed
-from mentalize.memory.terms import terms_of
 from mentalize.memory.tombstones import OVERALL
+from mentalize.terms import terms_of
 from mentalize.types import Contract, Effort, Identity, Memory, MemoryHit, MemoryKind, MemoryStatus, Recollection, Trace
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentalize.memory.terms import terms_of
+from mentalize.terms import terms_of
 
 
 @pytest.mark.parametrize(

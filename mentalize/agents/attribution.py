@@ -9,8 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from ..memory.terms import terms_of
 from ..prompts.format import one_line
+from ..terms import terms_of
 from ..types import Memory, MemoryKind, MemoryStatus, Plan, Recollection
 from .wording import Word, held_by, words_of
 

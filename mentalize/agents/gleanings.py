@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..memory.function_words import FUNCTION_WORDS
+from ..function_words import FUNCTION_WORDS
 from ..memory.importance import asks
-from ..memory.terms import fold, terms_of
 from ..safety.orders import gives_order
+from ..terms import fold, terms_of
 from ..types import MemoryKind
 from .quotes import GAP, before, own_words, plain_quote, quoted
 from .wording import held_by, words_of

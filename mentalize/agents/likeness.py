@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-from ..memory.terms import fold, terms_of
+from ..terms import fold, terms_of
 from ..types import Memory
 from .wording import Word, held_by, words_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from ..memory.terms import is_unspaced
 from ..prompts.prompt import without_invisible
+from ..terms import is_unspaced
 from ..types import Turn
 
 LONGEST = 10_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..memory.terms import fold, is_unspaced, terms_of
+from ..terms import fold, is_unspaced, terms_of
 
 Word = frozenset[str]
 """A word as the terms that it may be searched by: more than one where its language is not certain."""

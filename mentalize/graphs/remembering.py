@@ -27,7 +27,7 @@ from ..memory.memories import Memories
 from ..memory.retraction import is_retracted
 from ..memory.sessions import is_named
 from ..memory.store import Filter
-from ..memory.terms import fold, terms_of
+from ..terms import fold, terms_of
 from ..types import Identity, Memory, MemoryKind, MemoryStatus
 from .continuity import PERSON
 from .team import NoteTakers

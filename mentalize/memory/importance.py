@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from ..terms import terms_of
 from ..types import Memory, MemoryKind
 from .retention import Curve
-from .terms import terms_of
 
 RICH = 15
 """Distinct terms of a statement that is as important as a turn can be."""

@@ -19,10 +19,10 @@ from datetime import datetime
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
+from ..terms import fold, is_unspaced, terms_of
 from ..types import Identity, Memory, MemoryHit, MemoryKind, MemoryStatus
 from .importance import asks
 from .retention import Curve
-from .terms import fold, is_unspaced, terms_of
 from .times import TimeSpan, times_in
 
 

@@ -14,6 +14,7 @@ from datetime import date, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
+from ..terms import fold, is_unspaced
 from .calendar_words import (
     AGO,
     AGO_AFTER,
@@ -29,7 +30,6 @@ from .calendar_words import (
     WEEKDAYS,
     Unit,
 )
-from .terms import fold, is_unspaced
 
 _LONGEST = 4_000
 """Characters of a question that are looked at."""

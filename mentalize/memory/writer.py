@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, case, delete, insert, literal, select, update
 
 from ..errors import Forgotten, InputError, MemoryNotFound
+from ..terms import terms_of
 from ..types import Identity, Memory
 from .database import Database, batches
 from .fulltext import INDEXED_CHARACTERS, FullText, score
@@ -20,7 +21,6 @@ from .repetition import STATED, repeated, repeats, said
 from .retention import STRONGEST
 from .rows import clean, columns, lasting, memory_of, moment, storable
 from .tables import memories, outbox, sources, uses, vectors
-from .terms import terms_of
 from .tombstones import OVERALL, REMADE, refuse_buried, unearth
 
 _FIXED = {"id", "recorded_at"}

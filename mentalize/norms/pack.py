@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -11,8 +12,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from ..errors import PackError
 from ..packfile import Entry, PackFile
-from ..types import Norm, Perception, RuleFamily
+from ..types import Culture, Norm, Perception, RuleFamily, Situation
 
 PACKAGED = ("ethical", "role", "cultural")
 """The packs that come with mentalize."""
@@ -27,19 +29,59 @@ _COMMON_WORDS = frozenset(_FUNCTION_WORDS.split())
 _SUFFIXES = ("ations", "ation", "ings", "ing", "ness", "ies", "ed", "es", "ly", "s", "e", "y")
 
 
+class _CultureEntry(Entry):
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(min_length=1)
+    also: tuple[str, ...] = ()
+    region: str = Field(min_length=1)
+    lens: str = ""
+
+
 class _NormEntry(Entry):
     id: str = Field(min_length=1)
-    family: RuleFamily
+    family: RuleFamily = RuleFamily.CULTURAL
     statement: str = Field(min_length=1)
     applies: str = ""
     strength: float = Field(ge=0, le=1)
     hard: bool = False
+    situation: Situation | None = None
+    varies: str = ""
+    role: str = ""
+    domain: str = ""
     source: str = Field(min_length=1)
+    checked: bool = False
+    words: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
 
-class _NormFile(Entry):
+class _PackFile(Entry):
+    culture: _CultureEntry | None = None
     norm: list[_NormEntry] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class NormPack:
+    """What one file holds: norms, and the culture whose norms they are, if they are one culture's."""
+
+    norms: tuple[Norm, ...]
+    culture: Culture | None = None
+
+
+def read_pack(path: Traversable | Path) -> NormPack:
+    """One file.
+
+    Raises:
+        PackError: it is malformed, or an id occurs twice; the message names file and line.
+    """
+    source = PackFile.read(path)
+    given = source.parse(_PackFile)
+    culture = Culture(**given.culture.model_dump()) if given.culture else None
+    norms: dict[str, Norm] = {}
+    for index, entry in enumerate(given.norm):
+        if entry.id in norms:
+            raise source.fault(("norm", index, "id"), f"the norm `{entry.id}` is declared twice.")
+        norms[entry.id] = Norm(**entry.model_dump(), culture=culture.id if culture else "")
+    return NormPack(tuple(norms.values()), culture)
 
 
 def load_norms(*paths: Path) -> tuple[Norm, ...]:
@@ -59,11 +101,10 @@ def read_packs(sources: Iterable[Traversable | Path]) -> tuple[Norm, ...]:
     """
     norms: dict[str, Norm] = {}
     for path in sources:
-        source = PackFile.read(path)
-        for index, entry in enumerate(source.parse(_NormFile).norm):
-            if entry.id in norms:
-                raise source.fault(("norm", index, "id"), f"the norm `{entry.id}` is declared twice.")
-            norms[entry.id] = Norm(**entry.model_dump())
+        for norm in read_pack(path).norms:
+            if norm.id in norms:
+                raise PackError(f"{path}: the norm `{norm.id}` is declared twice.", hint="Give it an id of its own.")
+            norms[norm.id] = norm
     return tuple(norms.values())
 
 
