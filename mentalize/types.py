@@ -27,6 +27,7 @@ __all__ = [
     "Circumstances",
     "Contract",
     "Culture",
+    "Disagreement",
     "Draft",
     "Effort",
     "Embedder",
@@ -38,6 +39,8 @@ __all__ = [
     "Hypothesis",
     "HypothesisScore",
     "Identity",
+    "Lens",
+    "LensNote",
     "Memory",
     "MemoryHit",
     "MemoryKind",
@@ -46,10 +49,16 @@ __all__ = [
     "MentalState",
     "Message",
     "ModificationStep",
+    "Multiplex",
     "Norm",
+    "NormJudgement",
     "NormMatch",
+    "NormUse",
+    "NormVerdict",
     "Perception",
+    "PerspectivesMode",
     "Plan",
+    "Position",
     "Recollection",
     "RefinedHypothesis",
     "RiskKind",
@@ -59,12 +68,14 @@ __all__ = [
     "Selection",
     "Situation",
     "StageRecord",
+    "Stance",
     "Store",
     "StreamMode",
     "StructuredCounts",
     "Trace",
     "Turn",
     "Usage",
+    "ValueCue",
     "Verdict",
 ]
 
@@ -190,6 +201,20 @@ class Contract:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What is known of the person and the setting, as they or the deployment stated it; nothing here is guessed."""
+
+    cultures: tuple[str, ...] = ()
+    """Cultures that the person calls their own, in their words, the nearest first."""
+    charter: str = ""
+    """The assistant's role: the name of a charter; empty for the deployment's own."""
+    domain: str = ""
+    """What the deployment is for, such as `health` or `workplace`."""
+    formality: int | None = None
+    """Tone of the reply, 1 (intimate) to 5 (formal); None leaves it to refinement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One message to be answered, with the conversation before it."""
 
@@ -202,6 +227,8 @@ class Turn:
     identity: Identity | None = None
     country: str | None = None
     """ISO 3166 alpha-2 code, as stated by the deployment or the person; never guessed."""
+    circumstances: Circumstances = Circumstances()
+    """What is known of the person and the setting."""
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further fields of the OpenAI request, for the call that writes."""
 
@@ -306,18 +333,140 @@ class RoleCharter:
     limits: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
-    """What is known of the person and the setting, as they or the deployment stated it; nothing here is guessed."""
+class PerspectivesMode(StrEnum):
+    """How a turn takes in several cultural perspectives (docs/perspectives.md)."""
 
-    cultures: tuple[str, ...] = ()
-    """Cultures that the person calls their own, in their words, the nearest first."""
-    charter: str = ""
-    """The assistant's role: the name of a charter; empty for the deployment's own."""
-    domain: str = ""
-    """What the deployment is for, such as `health` or `workplace`."""
-    formality: int | None = None
-    """Tone of the reply, 1 (intimate) to 5 (formal); None leaves it to refinement."""
+    OFF = "off"
+    CONTEXTUAL = "contextual"
+    """Multiplex principles in what the writer is told; no further call."""
+    AGENTS = "agents"
+    """One agent for each lens, and a synthesiser."""
+    AUTO = "auto"
+    """Where the message asks for it: agents at `medium` and `high`, principles elsewhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lens:
+    """A cultural perspective in its own terms. It stands for traditions of thought, and for no people."""
+
+    id: str
+    name: str
+    traditions: tuple[str, ...]
+    """Schools, texts and practices that it draws on."""
+    questions: tuple[str, ...]
+    """What it asks first about a question of value."""
+    inside: str
+    """Where those who draw on it disagree with one another."""
+    references: tuple[str, ...] = ()
+    """Words and phrases by which a text names it, for measuring."""
+    source: str
+    """Title and address of a public source, or why there is none."""
+
+
+class Stance(StrEnum):
+    """Where values stand to one another (after CLASH, arXiv 2504.10823)."""
+
+    STRAIGHTFORWARD = "straightforward"
+    """They agree, or only one bears on it."""
+    CONTRAST = "contrast"
+    """One speaks for and another against."""
+    SWAYED = "swayed"
+    """They conflict, and circumstances push to one side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LensNote:
+    """How one lens sees the matter, in at most 120 words."""
+
+    lens: str
+    """The lens' id."""
+    reading: str
+    norm: str = ""
+    """What it holds to be right here."""
+    tension: str = ""
+    """Where it is at odds with other lenses, or with itself."""
+    confidence: float
+    sources: tuple[str, ...] = ()
+    """Traditions or texts that it names, as the model gave them: leads, and no citations that were checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What some lenses hold."""
+
+    lenses: tuple[str, ...]
+    holds: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A point on which lenses differ. It is kept, and not settled."""
+
+    about: str
+    positions: tuple[Position, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Multiplex:
+    """Several perspectives side by side (Multiplexity, arXiv 2501.03259)."""
+
+    relevant: bool
+    """Whether they have something to say to this message; False leaves them out of the reply."""
+    notes: tuple[LensNote, ...] = ()
+    """The lens nearest to the person's stated culture first."""
+    agreements: tuple[str, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
+    stance: Stance = Stance.STRAIGHTFORWARD
+    synthesis: str = ""
+    """All of it in a few sentences."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueCue:
+    """Why perspectives were looked at."""
+
+    kind: Literal["value question", "cultural cue", "declared conflict", "asked"]
+    words: str
+    """The words of the message that say so; empty where the deployment asked for it."""
+
+
+class NormVerdict(StrEnum):
+    """Delphi's three classes (arXiv 2110.07574)."""
+
+    BAD = "bad"
+    NEUTRAL = "neutral"
+    GOOD = "good"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormJudgement:
+    """How an act in the message looks by the norms that apply. It annotates; only hard norms veto."""
+
+    act: str
+    verdict: NormVerdict
+    """After the check: `neutral` where act and negation were judged alike, `bad` where a hard norm forbids it."""
+    negation: str
+    """The same act, not done."""
+    negation_verdict: NormVerdict
+    consistent: bool
+    """Whether the verdict flips with the act: not both good, not both bad."""
+    norms: tuple[str, ...] = ()
+    """Ids of the norms that it rests on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormUse:
+    """A norm that applied to a turn, and what it did."""
+
+    norm: Norm
+    reason: str
+    """Why it was picked."""
+    changed: tuple[str, ...] = ()
+    """Ids of the hypotheses that refinement changed for its sake."""
+    in_plan: bool = False
+    """Whether the reply was told to keep it."""
+    broken: int = 0
+    """Drafts that were turned down for breaking it."""
 
 
 # --- memory -----------------------------------------------------------------------------------------------
@@ -645,6 +794,12 @@ class Plan:
     """What may help, by foresight: guesses, and no instructions."""
     ask: str = ""
     """A question worth asking, or empty."""
+    perspectives: tuple[str, ...] = ()
+    """How several traditions see it, one line for each point; guesses, and no instructions."""
+    multiplex: bool = False
+    """Whether the reply is to set out several perspectives without ranking them."""
+    open: bool = False
+    """Whether values truly conflict, so that no side may be recommended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -794,6 +949,15 @@ class Trace:
     hypotheses: tuple[Hypothesis, ...] = ()
     foresight: Foresight | None = None
     selection: Selection | None = None
+    judgement: NormJudgement | None = None
+    circumstances: Circumstances = Circumstances()
+    norms: tuple[NormUse, ...] = ()
+    """The norms that applied, and what each did."""
+    perspectives: PerspectivesMode = PerspectivesMode.OFF
+    """What ran: off, contextual or agents."""
+    cue: ValueCue | None = None
+    """Why perspectives were looked at."""
+    multiplex: Multiplex | None = None
     plan: Plan | None = None
     drafts: tuple[Draft, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
