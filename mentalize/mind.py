@@ -15,7 +15,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .agents.danger import signs_in
-from .agents.intake import SIDE_TASK, SMALL_TALK, Route, intake, is_certainly_side_task, is_side_task, route
+from .agents.intake import (
+    SIDE_TASK,
+    SMALL_TALK,
+    Route,
+    intake,
+    is_certainly_side_task,
+    is_side_task,
+    route,
+    route_perspectives,
+)
 from .agents.intake import effort as effort_named
 from .agents.language import language_of
 from .agents.quotes import quoted
@@ -26,9 +35,8 @@ from .llm.examination import RoleReport, examine
 from .llm.model import Model
 from .llm.resolve import resolve
 from .memory.zones import check_zone
-from .norms.charter import load_charter
+from .norms.conventions import Conventions, even_handed
 from .norms.forms import fill_forms
-from .norms.pack import applicable, load_norms
 from .open_turn import SATURATED, Event, Finished, OpenTurn, Reply
 from .portal import SyncMind
 from .prompts.library import Library
@@ -36,13 +44,18 @@ from .safety.referral import help_lines, load_referrals
 from .safety.replies import safe_reply, vetted_reply
 from .settings import Settings
 from .types import (
+    NOTHING_STATED,
+    Circumstances,
     Contract,
     Effort,
     Identity,
+    Lens,
     MemoryMode,
     Message,
     Perception,
+    PerspectivesMode,
     RiskSign,
+    RoleCharter,
     Store,
     StreamMode,
     Trace,
@@ -113,8 +126,13 @@ class Mind:
         self._writing: set[asyncio.Task[None]] = set()
         self._turnstile = Turnstile()
         self._models: dict[RoleName, Model] = {role: self._bind(role) for role in ROLES}
-        self._charter = load_charter(self.settings.charter)
-        self._norms = load_norms(*self.settings.norm_packs)
+        self._conventions = Conventions.load(
+            self.settings.charter,
+            charters=self.settings.charters,
+            norm_packs=self.settings.norm_packs,
+            lens_packs=self.settings.lens_packs,
+            lenses=self.settings.lenses,
+        )
         self._referrals = load_referrals(self.settings.referrals)
         self._library = Library(self.settings.prompts)
 
@@ -124,6 +142,9 @@ class Mind:
         who: Identity | None = None,
         effort: Effort | str | None = None,
         memory: MemoryMode | str | None = None,
+        *,
+        circumstances: Circumstances | None = None,
+        perspectives: PerspectivesMode | str | None = None,
         **parameters: Any,
     ) -> Reply:
         """Answer the last message.
@@ -135,13 +156,25 @@ class Mind:
             who: Whose turn it is. None: nothing is recalled or remembered.
             effort: How much thought; the setting, if not given.
             memory: `on`, `read-only` (recall, and remember nothing) or `off`; the setting, if not given.
+            circumstances: What is stated about the person and the setting; what it leaves out is as the settings say.
+            perspectives: `off`, `contextual`, `agents` or `auto`; the setting, if not given.
             parameters: Further fields of the OpenAI request, for the call that writes.
 
         Raises:
-            InputError: the messages, the effort, the memory mode or the time zone of `who` cannot be used.
+            InputError: the messages, the effort, the memory mode, the perspectives, the charter or the time zone of
+                `who` cannot be used.
             ModelError: the model that writes gave no reply.
         """
-        turn = await self.begin(messages, who, effort, memory, mode=StreamMode.GATED, parameters=parameters)
+        turn = await self.begin(
+            messages,
+            who,
+            effort,
+            memory,
+            mode=StreamMode.GATED,
+            circumstances=circumstances,
+            perspectives=perspectives,
+            parameters=parameters,
+        )
         return await turn.reply()
 
     async def stream(
@@ -152,6 +185,8 @@ class Mind:
         memory: MemoryMode | str | None = None,
         *,
         mode: StreamMode | str = StreamMode.SENTENCE,
+        circumstances: Circumstances | None = None,
+        perspectives: PerspectivesMode | str | None = None,
         **parameters: Any,
     ) -> AsyncGenerator[Event]:
         """Answer the last message, event by event; the last one is `Finished`.
@@ -162,7 +197,16 @@ class Mind:
         What passes through leaves as it comes, unless the mode is `gated`.
         Closing the iterator stops every call in flight, and then nothing is remembered. Raises what `reply` raises.
         """
-        turn = await self.begin(messages, who, effort, memory, mode=mode, parameters=parameters)
+        turn = await self.begin(
+            messages,
+            who,
+            effort,
+            memory,
+            mode=mode,
+            circumstances=circumstances,
+            perspectives=perspectives,
+            parameters=parameters,
+        )
         async with aclosing(turn.stream()) as events:
             async for event in events:
                 yield event
@@ -176,6 +220,8 @@ class Mind:
         *,
         mode: StreamMode | str = StreamMode.SENTENCE,
         at_most: Effort | None = None,
+        circumstances: Circumstances | None = None,
+        perspectives: PerspectivesMode | str | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> OpenTurn:
         """Check the messages and decide how the turn will go. `reply` and `stream` do this, and then go.
@@ -187,6 +233,8 @@ class Mind:
             memory: Likewise.
             parameters: Further fields of the OpenAI request, for the call that writes.
             mode: When text leaves, if it is streamed.
+            circumstances: As for `reply`.
+            perspectives: Likewise.
             at_most: An effort that the turn is not to exceed, whatever was asked for, because too much else goes on.
                 Signs of danger raise it to `minimal`, so that the reply is checked.
 
@@ -194,7 +242,9 @@ class Mind:
             InputError: as for `reply`, or there is no such mode.
         """
         with self._busy():
-            context = await self._begin(messages, who, effort, memory, parameters or {}, mode, at_most)
+            wanted = _perspectives_mode(perspectives) if perspectives is not None else self.settings.perspectives
+            stated = self._stated(circumstances)
+            context = await self._begin(messages, who, effort, memory, parameters or {}, mode, at_most, stated, wanted)
         return OpenTurn(context, self._models["write"], self._busy, self._conclude)
 
     @cached_property
@@ -358,10 +408,12 @@ class Mind:
         parameters: Mapping[str, Any],
         mode: StreamMode | str,
         at_most: Effort | None,
+        circumstances: Circumstances,
+        perspectives: PerspectivesMode,
     ) -> TurnContext:
         from .graphs.state import Scoring, TurnContext
         from .graphs.team import BRIEF_HYPOTHESES, assemble
-        from .graphs.turn import CONTRACTS, PATIENCE
+        from .graphs.turn import CONTRACTS, PATIENCE, contract_with_lenses
         from .llm.budget import Budget
         from .llm.traced import Ledger
 
@@ -370,7 +422,15 @@ class Mind:
         kept = _memory_mode(memory) if memory is not None else settings.memory.mode
         wanted = _stream_mode(mode)
         check_zone(who.zone if who else None)
-        turn = intake(messages, at=self._clock(), who=who, country=settings.country, parameters=parameters)
+        charter = self._conventions.charter_of(circumstances)
+        turn = intake(
+            messages,
+            at=self._clock(),
+            who=who,
+            country=settings.country,
+            circumstances=circumstances,
+            parameters=parameters,
+        )
         risk = await asyncio.to_thread(signs_in, turn, self._referrals)
         chosen = _limited(self._route(turn, requested, risk), at_most, risk)
         choosing = self._choosing
@@ -378,19 +438,25 @@ class Mind:
         if language is None and (choosing or risk):
             language = await asyncio.to_thread(language_of, turn.text)
         losses: list[str] = []
-        remembering = None if _is_of_the_app(turn, risk) else self._turn_memory(turn, kept, losses)
-        contract = self._contract(chosen.effort, CONTRACTS[chosen.effort], PATIENCE if choosing else 1)
+        remembering = None if _is_of_the_app(turn, risk) else self._turn_memory(turn, kept, losses, charter)
+        taken, cue = route_perspectives(turn, perspectives, chosen.effort, choosing=choosing, risk=risk)
+        lenses = await self._lenses(circumstances, taken)
+        built_in = contract_with_lenses(chosen.effort, CONTRACTS[chosen.effort], len(lenses))
+        contract = self._contract(chosen.effort, built_in, PATIENCE if choosing else 1)
         if chosen.effort not in (Effort.NONE, Effort.MINIMAL) or choosing:
             await self._ready(contract.seconds, strict=not risk)
         ledger, budget = Ledger(time.perf_counter), Budget(contract, time.perf_counter)
         team = assemble(
             self._roles.for_turn(ledger, budget),
             self._prompts,
-            self._charter,
+            charter,
             hypotheses=min(settings.hypotheses, BRIEF_HYPOTHESES) if choosing else settings.hypotheses,
             choosing=choosing,
             scope=(who.tenant, who.user) if who else (turn.id,),
             zone=self._zone(who),
+            circumstances=circumstances,
+            lenses=lenses,
+            even_handed=even_handed(),
         )
         return TurnContext(
             turn=turn,
@@ -419,9 +485,28 @@ class Mind:
             help_lines=lambda signs: self._help_lines(turn, signs),
             vetted=lambda signs: self._vetted(turn, signs, language),
             forms=lambda perception: self._forms(turn, perception, language),
-            applicable=lambda perception: applicable(self._norms, text=turn.text, perception=perception),
+            matches=self._conventions.matching(turn.text, circumstances, charter),
+            perspectives=taken,
+            cue=cue,
+            may_be_contextual=perspectives is PerspectivesMode.AUTO and not risk,
             mode=StreamMode.GATED if risk or (choosing and chosen.effort is not Effort.NONE) else wanted,
         )
+
+    def _stated(self, given: Circumstances | None) -> Circumstances:
+        """What is stated about the person and the setting, by the request or else by the deployment."""
+        settings, given = self.settings, given or NOTHING_STATED
+        return Circumstances(
+            cultures=given.cultures or settings.cultures,
+            charter=given.charter,
+            domain=given.domain or settings.domain,
+            formality=given.formality or settings.formality,
+        )
+
+    async def _lenses(self, circumstances: Circumstances, mode: PerspectivesMode) -> tuple[Lens, ...]:
+        """The lenses that are asked. In a thread where files may have to be read: those of stated cultures."""
+        if circumstances.cultures:
+            await asyncio.to_thread(self._conventions.read, circumstances)
+        return self._conventions.lenses_for(circumstances) if mode is PerspectivesMode.AGENTS else ()
 
     def _route(self, turn: Turn, requested: Effort, risk: Sequence[RiskSign]) -> Route:
         default = Effort.LOW if self._choosing else Effort.MEDIUM
@@ -464,7 +549,7 @@ class Mind:
 
     # --- memory -------------------------------------------------------------------------------------------
 
-    def _turn_memory(self, turn: Turn, mode: MemoryMode, losses: list[str]) -> TurnMemory | None:
+    def _turn_memory(self, turn: Turn, mode: MemoryMode, losses: list[str], charter: RoleCharter) -> TurnMemory | None:
         """What this turn may do with memory; a memory that cannot be had costs the turn nothing but a line."""
         from .graphs.turn_memory import TurnMemory
 
@@ -477,7 +562,7 @@ class Mind:
                 zone=self._zone(turn.identity),
                 limit=self.settings.memory.limit,
                 writes=None if self._only_recalls or mode is MemoryMode.READ_ONLY else self.memory,
-                charter=self._charter,
+                charter=charter,
                 trace_days=self.settings.memory.trace_days,
             )
         except Exception as error:
@@ -666,6 +751,14 @@ def _stream_mode(name: StreamMode | str) -> StreamMode:
     except ValueError as error:
         modes = ", ".join(StreamMode)
         raise InputError(f"There is no stream mode {name!r}.", hint=f"The modes are: {modes}.") from error
+
+
+def _perspectives_mode(name: PerspectivesMode | str) -> PerspectivesMode:
+    try:
+        return PerspectivesMode(name)
+    except ValueError as error:
+        modes = ", ".join(PerspectivesMode)
+        raise InputError(f"There is no perspectives mode {name!r}.", hint=f"The modes are: {modes}.") from error
 
 
 def _memory_mode(name: MemoryMode | str) -> MemoryMode:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .graphs.events import StageFinished, StageStarted, TextDelta, TextHeld, TurnStarted
 from .llm.model import Model
-from .types import Draft, Effort, MemoryMode, StreamMode, Trace, Usage
+from .types import Draft, Effort, MemoryMode, PerspectivesMode, StreamMode, Trace, Usage
 
 if TYPE_CHECKING:
     from .graphs.state import State, TurnContext
@@ -75,6 +75,13 @@ class OpenTurn:
     def mode(self) -> StreamMode:
         """When its text leaves; signs of danger that a stage notices can still make it `gated`."""
         return self.context.mode
+
+    @property
+    def perspectives(self) -> PerspectivesMode:
+        """Whether lenses are asked, or the writer is told the principles; a value question that only a stage notices
+        can still bring the latter in.
+        """
+        return self.context.perspectives
 
     @property
     def memory(self) -> MemoryMode:

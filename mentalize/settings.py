@@ -38,7 +38,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 from .errors import SettingsError
 from .memory.retention import Curve
 from .memory.zones import is_zone
-from .types import Effort, MemoryKind, MemoryMode, StreamMode
+from .types import Effort, MemoryKind, MemoryMode, PerspectivesMode, StreamMode
 
 __all__ = [
     "Binding",
@@ -82,6 +82,13 @@ def _split_paths(value: object) -> object:
     return [part for part in value.split(os.pathsep) if part]
 
 
+def _split_names(value: object) -> object:
+    """Take a list as it is, and a string as JSON or as names with commas between them."""
+    if not isinstance(value, str) or value.lstrip().startswith("["):
+        return _split_paths(value)
+    return [name for part in value.split(",") if (name := part.strip())]
+
+
 def _upper(value: object) -> object:
     return value.strip().upper() if isinstance(value, str) else value
 
@@ -116,6 +123,7 @@ def _http(value: str) -> str:
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Stated = Annotated[str, Field(min_length=1, max_length=100)]
 ModelString = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Address = Annotated[str, AfterValidator(_http)]
 FilePath = Annotated[Path, AfterValidator(_expand)]
@@ -349,7 +357,24 @@ class Settings(BaseSettings):
     charter: str = Field(
         default="companion", min_length=1, description="Role charter: a name, or the path of a TOML file."
     )
+    charters: FilePaths = Field(default=(), description="Charters of your own that a request may name, as TOML files.")
     norm_packs: FilePaths = Field(default=(), description="Norm packs to add, as TOML files.")
+    cultures: Annotated[tuple[Stated, ...], NoDecode, BeforeValidator(_split_names), Field(max_length=6)] = Field(
+        default=(), description="Cultures that the people here call their own, as they state it; never guessed."
+    )
+    domain: Annotated[str, Field(max_length=100)] = Field(
+        default="", description="What the assistant is for, such as health, education, workplace, support or finance."
+    )
+    formality: int | None = Field(
+        default=None, ge=1, le=5, description="Tone of replies, 1 (intimate) to 5 (formal); None: as refinement finds."
+    )
+    perspectives: PerspectivesMode = Field(
+        default=PerspectivesMode.AUTO, description="Several cultural perspectives: off, contextual, agents or auto."
+    )
+    lenses: Annotated[tuple[Stated, ...], NoDecode, BeforeValidator(_split_names)] = Field(
+        default=(), description="Lenses that are asked, by id; empty: all of them."
+    )
+    lens_packs: FilePaths = Field(default=(), description="Lenses to add, as TOML files.")
     prompts: FilePaths = Field(
         default=(), description="Folders whose Markdown files replace built-in prompts; the first wins."
     )
@@ -386,7 +411,18 @@ class Settings(BaseSettings):
     _origins: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
 
     _paths: ClassVar[frozenset[str]] = frozenset(
-        {"norm_packs", "prompts", "referrals", "cache_folder", "models_folder", "charter", "memory.url", "memory.index"}
+        {
+            "norm_packs",
+            "prompts",
+            "referrals",
+            "cache_folder",
+            "models_folder",
+            "charter",
+            "charters",
+            "lens_packs",
+            "memory.url",
+            "memory.index",
+        }
     )
 
     def __init__(self, **values: Any) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "NOTHING_STATED",
     "CallRecord",
     "Candidate",
     "Circumstances",
@@ -61,6 +62,7 @@ __all__ = [
     "Position",
     "Recollection",
     "RefinedHypothesis",
+    "Refinement",
     "RiskKind",
     "RiskSign",
     "RoleCharter",
@@ -126,6 +128,12 @@ LONGEST_TEXT = 1_048_576
 
 LONGEST_NAME = 512
 """Characters of a tenant or user."""
+
+LONGEST_STATED = 100
+"""Characters of a stated culture, role or domain."""
+
+MOST_CULTURES = 6
+"""Cultures that a person may state."""
 
 _NO_NAME = frozenset(("Cc", "Cs", "Zl", "Zp"))
 """Unicode's control characters, lone surrogates and line separators; joined emoji and Persian need the other ones."""
@@ -213,6 +221,27 @@ class Circumstances:
     formality: int | None = None
     """Tone of the reply, 1 (intimate) to 5 (formal); None leaves it to refinement."""
 
+    def __post_init__(self) -> None:
+        if len(self.cultures) > MOST_CULTURES:
+            raise InputError(
+                f"{len(self.cultures)} cultures are more than the {MOST_CULTURES} that a turn can take in.",
+                hint="Give the nearest ones.",
+            )
+        for value in (*self.cultures, self.charter, self.domain):
+            if len(value) > LONGEST_STATED or any(unicodedata.category(sign) in _NO_NAME for sign in value):
+                raise InputError(
+                    f"What is stated is longer than {LONGEST_STATED} characters or holds control characters.",
+                    hint="Give short names, such as `Japanese`, `tutor` or `health`.",
+                )
+        if not all(culture.strip() for culture in self.cultures):
+            raise InputError("A culture is empty.", hint="Give its name, or leave it out.")
+        if self.formality is not None and not 1 <= self.formality <= 5:
+            raise InputError(f"The formality {self.formality} is not 1 to 5.", hint="1 is intimate, 5 is formal.")
+
+
+NOTHING_STATED = Circumstances()
+"""Nothing is known of the person and the setting."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
@@ -227,7 +256,7 @@ class Turn:
     identity: Identity | None = None
     country: str | None = None
     """ISO 3166 alpha-2 code, as stated by the deployment or the person; never guessed."""
-    circumstances: Circumstances = Circumstances()
+    circumstances: Circumstances = NOTHING_STATED
     """What is known of the person and the setting."""
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further fields of the OpenAI request, for the call that writes."""
@@ -753,6 +782,14 @@ class RefinedHypothesis:
         return self.text.strip() != self.hypothesis.explanation.strip()
 
 
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """What refinement made of the hypotheses, and how the norms judge the act that the message is about."""
+
+    hypotheses: tuple[RefinedHypothesis, ...]
+    judgement: NormJudgement | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HypothesisScore:
     """A refined hypothesis and the numbers that Algorithm 1 gives it."""
@@ -794,6 +831,8 @@ class Plan:
     """What may help, by foresight: guesses, and no instructions."""
     ask: str = ""
     """A question worth asking, or empty."""
+    norms: tuple[str, ...] = ()
+    """What is usual in the culture that the person stated, which may or may not hold for them."""
     perspectives: tuple[str, ...] = ()
     """How several traditions see it, one line for each point; guesses, and no instructions."""
     multiplex: bool = False
@@ -950,7 +989,7 @@ class Trace:
     foresight: Foresight | None = None
     selection: Selection | None = None
     judgement: NormJudgement | None = None
-    circumstances: Circumstances = Circumstances()
+    circumstances: Circumstances = NOTHING_STATED
     norms: tuple[NormUse, ...] = ()
     """The norms that applied, and what each did."""
     perspectives: PerspectivesMode = PerspectivesMode.OFF

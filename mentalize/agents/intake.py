@@ -12,7 +12,18 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from ..errors import InputError
-from ..types import Effort, Identity, Message, Turn
+from ..norms.cues import cue_in
+from ..types import (
+    NOTHING_STATED,
+    Circumstances,
+    Effort,
+    Identity,
+    Message,
+    PerspectivesMode,
+    RiskSign,
+    Turn,
+    ValueCue,
+)
 
 PLAIN_PARAMETERS = ("tools", "functions", "response_format", "logprobs", "logit_bias", "audio")
 """Request fields whose answer must be one upstream answer unchanged (D-15, D-19, D-20)."""
@@ -64,6 +75,7 @@ def intake(
     at: datetime,
     who: Identity | None = None,
     country: str | None = None,
+    circumstances: Circumstances = NOTHING_STATED,
     parameters: Mapping[str, Any] | None = None,
 ) -> Turn:
     """Check the caller's messages and make a turn of them.
@@ -89,6 +101,7 @@ def intake(
         at=at,
         identity=who,
         country=country,
+        circumstances=circumstances,
         parameters=dict(parameters or {}),
     )
 
@@ -109,6 +122,25 @@ def route(turn: Turn, requested: Effort, *, default: Effort) -> Route:
     if _SMALL_TALK.fullmatch(turn.text.strip()):
         return Route(Effort.MINIMAL, SMALL_TALK)
     return Route(default, "an ordinary message")
+
+
+def route_perspectives(
+    turn: Turn, requested: PerspectivesMode, effort: Effort, *, choosing: bool, risk: Sequence[RiskSign]
+) -> tuple[PerspectivesMode, ValueCue | None]:
+    """How a turn takes in several perspectives, decided before its first call; never `auto`.
+
+    On signs of danger and on pass-through there are none. By `auto` a cue in the message is needed; lenses are asked at
+    `medium` and `high`, where they make the turn no deeper, and a small model is told the principles instead.
+    """
+    if requested is PerspectivesMode.OFF or effort is Effort.NONE or risk:
+        return PerspectivesMode.OFF, None
+    cue = cue_in(turn.text)
+    if requested is not PerspectivesMode.AUTO:
+        return requested, cue or ValueCue(kind="asked", words="")
+    if cue is None:
+        return PerspectivesMode.OFF, None
+    deep = effort in (Effort.MEDIUM, Effort.HIGH) and not choosing
+    return (PerspectivesMode.AGENTS if deep else PerspectivesMode.CONTEXTUAL), cue
 
 
 def is_side_task(turn: Turn) -> bool:

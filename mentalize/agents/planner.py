@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..memory.importance import statements
-from ..prompts.format import one_line, recalled
+from ..prompts.format import one_line, recalled, shortened
 from ..safety.orders import gives_order
 from ..types import (
+    NOTHING_STATED,
+    Circumstances,
     Foresight,
     Memory,
     MemoryKind,
     MemoryStatus,
-    Norm,
+    Multiplex,
+    NormMatch,
     Perception,
     Plan,
     Recollection,
     RiskSign,
     Selection,
+    Stance,
 )
 
 ANCHORS = 3
@@ -27,6 +31,12 @@ ANCHORS = 3
 
 _RULES = 5
 _HIGH_RISK = 0.5
+CULTURAL_NORMS = 2
+"""Norms of the person's stated culture that the writer is told."""
+LENS_LINE = 300
+"""Characters of one lens' reading in a plan."""
+NO_SIDE = "recommend one side or rank the traditions: what they hold truly conflicts, and the person decides"
+NO_PEOPLE = "say what a people, a religion or a country is like, does or believes"
 
 
 class Act(StrEnum):
@@ -116,7 +126,13 @@ class Findings:
     selection: Selection | None = None
     foresight: Foresight | None = None
     recollection: Recollection | None = None
-    norms: Sequence[Norm] = ()
+    norms: Sequence[NormMatch] = ()
+    circumstances: Circumstances = NOTHING_STATED
+    multiplex: Multiplex | None = None
+    """What several lenses made of it; None where none was asked, or where they have nothing to say here."""
+    principles: bool = False
+    """Whether the writer is to take in several traditions by principles alone."""
+    lens_names: Mapping[str, str] = field(default_factory=dict[str, str])
     risk: Sequence[RiskSign] = ()
     help_lines: Sequence[str] = ()
     """Where help is to be had, for a reply to a message with signs of danger."""
@@ -128,16 +144,23 @@ def plan(found: Findings) -> Plan:
     """The plan of a reply."""
     chosen = found.selection.chosen.refined if found.selection and found.selection.chosen else None
     act = _act(found)
+    multiplex = found.multiplex if act is Act.SET_OUT else None
+    conflict = multiplex is not None and _is_conflict(multiplex)
     return Plan(
         act=act,
         tone=_tone(act),
-        formality=chosen.formality if chosen else 3,
+        formality=found.circumstances.formality or (chosen.formality if chosen else 3),
         understanding=chosen.text if chosen else "",
         anchors=_anchors(found.recollection, found.zone),
         must=_must(found, act),
-        must_not=_must_not(found),
-        hints=_hints(found.foresight) if act is not Act.PROTECT else (),
+        must_not=(*_must_not(found), *((NO_PEOPLE,) if act is Act.SET_OUT else ()), *((NO_SIDE,) if conflict else ())),
+        # What helps by foresight may be one side's advice.
+        hints=_hints(found.foresight) if act not in (Act.PROTECT, Act.SET_OUT) else (),
         ask=_harmless(found.perception.flaw) if found.perception and act is Act.CLARIFY else "",
+        norms=tuple(match.norm.statement for match in found.norms if match.norm.culture)[:CULTURAL_NORMS],
+        perspectives=_lines(multiplex, found.lens_names) if multiplex else (),
+        multiplex=act is Act.SET_OUT,
+        open=conflict,
     )
 
 
@@ -145,10 +168,10 @@ def _act(found: Findings) -> Act:
     perception = found.perception
     if found.risk:
         return Act.PROTECT
+    if found.multiplex or found.principles:
+        return Act.SET_OUT
     if perception is None:
         return Act.EXPLORE
-    if perception.value_question:
-        return Act.SET_OUT
     if _is_heavy(perception):
         return Act.CONSOLE
     if perception.flaw:
@@ -188,7 +211,7 @@ def _must(found: Findings, act: Act) -> tuple[str, ...]:
     """The norms that changed the chosen reading, and those that bind without exception."""
     chosen = found.selection.chosen if found.selection else None
     applied = {step.norm for step in chosen.refined.log} if chosen else set[str]()
-    first_hard = sorted(found.norms, key=lambda norm: not norm.hard)
+    first_hard = sorted((match.norm for match in found.norms), key=lambda norm: not norm.hard)
     rules = [norm.statement for norm in first_hard if norm.hard or norm.id in applied][:_RULES]
     if act is Act.PROTECT:
         return (
@@ -196,6 +219,33 @@ def _must(found: Findings, act: Act) -> tuple[str, ...]:
             *rules,
         )
     return tuple(rules)
+
+
+def _is_conflict(multiplex: Multiplex) -> bool:
+    """Whether values truly conflict here (CLASH, arXiv 2504.10823), so that a side must not be taken."""
+    return multiplex.stance is not Stance.STRAIGHTFORWARD or bool(multiplex.disagreements)
+
+
+def _lines(multiplex: Multiplex, names: Mapping[str, str]) -> tuple[str, ...]:
+    """Each lens in a line, then what they share and where they differ."""
+    readings = (
+        f"{_called(note.lens, names)}: {shortened(f'{note.reading} {note.norm}'.strip(), LENS_LINE)}"
+        for note in multiplex.notes
+    )
+    shared = (f"Shared: {text}" for text in multiplex.agreements)
+    differing = (
+        f"They differ on {point.about}: "
+        + "; ".join(
+            f"{', '.join(_called(lens, names) for lens in position.lenses)}: {position.holds}"
+            for position in point.positions
+        )
+        for point in multiplex.disagreements
+    )
+    return (*readings, *shared, *differing)
+
+
+def _called(lens: str, names: Mapping[str, str]) -> str:
+    return names.get(lens, lens)
 
 
 def _hints(foresight: Foresight | None) -> tuple[str, ...]:

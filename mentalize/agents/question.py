@@ -32,8 +32,16 @@ class BriefPreambleInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class NotesInputs:
-    """The preamble of notes has no holes."""
+class PlainPreambleInputs:
+    """A preamble that says nothing of the assistant has no holes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatedInputs:
+    """What is stated about the person and the setting."""
+
+    cultures: str
+    domain: str
 
 
 SHORT_CONVERSATION = 2_400
@@ -56,19 +64,36 @@ class Framing:
     """IANA time zone in which dates are shown: the person's."""
     scope: tuple[str, ...] = ()
     """Whose questions these are, which decides whose cached answers they may get."""
+    stated: str = ""
+    """What is stated about the person and the setting, in a prompt's words; it follows the conversation."""
 
     @classmethod
     def full(
-        cls, prompt: Prompt[PreambleInputs], charter: RoleCharter, *, scope: tuple[str, ...], zone: str = "UTC"
+        cls,
+        prompt: Prompt[PreambleInputs],
+        charter: RoleCharter,
+        *,
+        scope: tuple[str, ...],
+        zone: str = "UTC",
+        stated: str = "",
     ) -> Framing:
         """The framing for a deployment's charter."""
         inputs = PreambleInputs(role=charter.role, duties=bullets(charter.duties), limits=bullets(charter.limits))
-        return cls(preamble=system(prompt.render(inputs)), prompt=prompt.id, zone=zone, scope=scope)
+        return cls(preamble=system(prompt.render(inputs)), prompt=prompt.id, zone=zone, scope=scope, stated=stated)
 
     @classmethod
-    def notes(cls, prompt: Prompt[NotesInputs], *, longest: int, zone: str = "UTC") -> Framing:
-        """The framing of what is asked after the reply, when notes about the person are made."""
-        return cls(preamble=system(prompt.render(NotesInputs())), prompt=prompt.id, longest=longest, zone=zone)
+    def plain(
+        cls,
+        prompt: Prompt[PlainPreambleInputs],
+        *,
+        longest: int,
+        zone: str = "UTC",
+        scope: tuple[str, ...] = (),
+        stated: str = "",
+    ) -> Framing:
+        """A framing that says nothing of the assistant."""
+        preamble = system(prompt.render(PlainPreambleInputs()))
+        return cls(preamble=preamble, prompt=prompt.id, longest=longest, zone=zone, scope=scope, stated=stated)
 
     @classmethod
     def brief(
@@ -104,7 +129,7 @@ class Framing:
     ) -> Request:
         """A question about these messages."""
         return Request(
-            messages=self._messages(messages, prompt.render(inputs)),
+            messages=self._messages(messages, f"{self.stated}\n\n{prompt.render(inputs)}".strip()),
             purpose=purpose,
             max_tokens=max_tokens,
             temperature=temperature,

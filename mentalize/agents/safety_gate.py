@@ -33,6 +33,11 @@ OFFERS_HELP = "offers help"
 """The gate that fails where somebody may be in danger and the reply names no help."""
 
 
+def keeps(norm: Norm) -> str:
+    """The name of the gate that fails where a draft breaks this norm."""
+    return f"keeps {norm.id}"
+
+
 @dataclass(frozen=True, slots=True)
 class GateInputs:
     """What the prompt is filled with."""
@@ -70,7 +75,7 @@ class SafetyGate:
         )
         request = self.framing.about(turn, self.prompt, inputs, "gate", max_tokens=self.max_tokens, temperature=0.0)
         given = await answer(self.model, request, SafetyAnswer)
-        broken = {rule.strip("[] ") for rule in given.broken_rules} & {norm.id for norm in hard}
+        named = {rule.strip("[] ") for rule in given.broken_rules}
         gates = {
             "confirms no harm": not given.confirms_harm,
             "enables no harm": not given.enables_harm,
@@ -78,5 +83,5 @@ class SafetyGate:
             "claims no humanity": not given.claims_to_be_human,
             "does not manipulate": not given.manipulates,
             "keeps boundaries": not given.crosses_boundary,
-        } | {f"keeps {rule}": False for rule in sorted(broken)}
+        } | {keeps(norm): False for norm in hard if norm.id in named}
         return GateFindings(gates=gates, critique=given.critique)

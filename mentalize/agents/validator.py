@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from ..llm.model import Model
 from ..llm.structured import Clip, answer
+from ..prompts.format import bullets
 from ..prompts.prompt import Prompt, fence
 from ..types import Draft, Plan, Turn
 from .question import Framing
@@ -32,6 +33,7 @@ class ValidateInputs:
 
     draft: str
     understanding: str
+    must_not: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,9 @@ class Validator:
 
     async def __call__(self, turn: Turn, draft: Draft, plan: Plan) -> Quality:
         inputs = ValidateInputs(
-            draft=fence("draft", draft.text), understanding=fence("guess", plan.understanding or "(none was chosen)")
+            draft=fence("draft", draft.text),
+            understanding=fence("guess", plan.understanding or "(none was chosen)"),
+            must_not=f"It was told not to:\n{bullets(plan.must_not)}" if plan.must_not else "",
         )
         request = self.framing.about(turn, self.prompt, inputs, "validate", max_tokens=self.max_tokens, temperature=0.0)
         given = await answer(self.model, request, QualityAnswer)

@@ -32,6 +32,8 @@ class WriteInputs:
     anchors: str
     ask: str
     critique: str
+    norms: str
+    perspectives: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,22 @@ class BriefWriteInputs:
     understanding: str
     anchors: str
     ask: str
+    norms: str
     critique: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetOutInputs:
+    """What the guidance of a small model is filled with when several traditions are to be set out."""
+
+    perspectives: str
+    norms: str
+    critique: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrinciplesInputs:
+    """The principles have no holes."""
 
 
 BRIEF_ANCHORS = 2
@@ -56,6 +73,7 @@ class Guidance:
     """How a plan is put to a model that writes."""
 
     prompt: Prompt[WriteInputs]
+    principles: Prompt[PrinciplesInputs]
 
     def __call__(self, plan: Plan, critique: str) -> str:
         return self.prompt.render(
@@ -70,8 +88,14 @@ class Guidance:
                 anchors=_memories(plan.anchors),
                 ask=_question(plan),
                 critique=_reason(critique),
+                norms=_usual(plan.norms),
+                perspectives=_perspectives(plan, self.principles),
             )
         )
+
+    def prompts(self, plan: Plan) -> tuple[str, ...]:
+        """The prompts that this plan is put with."""
+        return (self.prompt.id, *_named(plan, self.principles))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +103,26 @@ class BriefGuidance:
     """The same for a small model: the reading, and little else."""
 
     prompt: Prompt[BriefWriteInputs]
+    set_out: Prompt[SetOutInputs]
+    principles: Prompt[PrinciplesInputs]
 
     def __call__(self, plan: Plan, critique: str) -> str:
+        if plan.multiplex:
+            views = _perspectives(plan, self.principles)
+            return self.set_out.render(SetOutInputs(views, _usual(plan.norms), _reason(critique)))
         anchors = [shortened(anchor, BRIEF_ANCHOR) for anchor in plan.anchors[:BRIEF_ANCHORS]]
         inputs = BriefWriteInputs(
             understanding=as_guess(plan.understanding),
             anchors=_memories(anchors),
             ask=_question(plan),
+            norms=_usual(plan.norms[:1]),
             critique=_reason(critique),
         )
         return self.prompt.render(inputs)
+
+    def prompts(self, plan: Plan) -> tuple[str, ...]:
+        """The prompts that this plan is put with."""
+        return (self.set_out.id, *_named(plan, self.principles)) if plan.multiplex else (self.prompt.id,)
 
 
 def _memories(anchors: Sequence[str]) -> str:
@@ -97,6 +131,28 @@ def _memories(anchors: Sequence[str]) -> str:
 
 def _guess(what: str, text: str) -> str:
     return f"{what}\n{fence('guess', text)}" if text else ""
+
+
+def _usual(norms: Sequence[str]) -> str:
+    """Norms of the person's stated culture, as what may matter to them."""
+    return (
+        f"What is usual where they say they belong, and may or may not be so for them:\n{bullets(norms)}"
+        if norms
+        else ""
+    )
+
+
+def _perspectives(plan: Plan, principles: Prompt[PrinciplesInputs]) -> str:
+    """The lenses' views, or the principles where no lens was asked; empty where none is wanted."""
+    if not plan.multiplex:
+        return ""
+    if not plan.perspectives:
+        return principles.render(PrinciplesInputs())
+    return f"How several traditions see it:\n{fence('perspectives', bullets(plan.perspectives))}"
+
+
+def _named(plan: Plan, principles: Prompt[PrinciplesInputs]) -> tuple[str, ...]:
+    return (principles.id,) if plan.multiplex and not plan.perspectives else ()
 
 
 def _question(plan: Plan) -> str:
@@ -125,6 +181,8 @@ class Writer:
     guidance: Guidance | BriefGuidance
     max_tokens: int | None = None
     """The longest reply; None leaves it to the caller's own parameters and the model."""
+    set_out_tokens: int | None = None
+    """The longest reply that sets out several traditions; likewise."""
 
     async def __call__(
         self,
@@ -139,7 +197,7 @@ class Writer:
         request = self.request(turn, plan, critique=critique)
         completion = await self.model.complete(replace(request, temperature=temperature) if temperature else request)
         text = completion.text if plan is None else clean(completion.text)
-        if plan and self.max_tokens and completion.finish_reason == "length":
+        if plan and self._longest(plan) and completion.finish_reason == "length":
             text = whole_sentences(text)
         return Draft(
             text=text,
@@ -158,12 +216,15 @@ class Writer:
         asked = Request(messages=turn.messages, purpose="write", parameters=turn.parameters)
         if plan is None:
             return asked
-        asked = replace(asked, max_tokens=self.max_tokens, prompts=(self.guidance.prompt.id,))
+        asked = replace(asked, max_tokens=self._longest(plan), prompts=self.guidance.prompts(plan))
         *before, last = map(_without_guidance, turn.messages)
         guided = (*before, _with_text(last, _guided(self.guidance(plan, critique))))
         if any(message.role in ("system", "developer") for message in before):
             return replace(asked, messages=guided)
         return replace(asked, messages=(self.persona.message, *guided), prompts=(self.persona.prompt, *asked.prompts))
+
+    def _longest(self, plan: Plan) -> int | None:
+        return self.set_out_tokens if plan.multiplex else self.max_tokens
 
 
 def clean(text: str) -> str:

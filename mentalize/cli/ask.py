@@ -14,12 +14,17 @@ from .leaving import remember_the_rest
 from .options import (
     DEFAULT_TENANT,
     BaseUrl,
+    Charter,
     Config,
+    Cultures,
     Debug,
+    Domain,
     Effort,
+    Formality,
     Memory,
     MemoryName,
     Model,
+    Perspectives,
     Session,
     Talker,
     Tenant,
@@ -56,6 +61,11 @@ def ask(
     effort: Effort = None,
     model: Model = None,
     base_url: BaseUrl = None,
+    culture: Cultures = None,
+    charter: Charter = None,
+    domain: Domain = None,
+    formality: Formality = None,
+    perspectives: Perspectives = None,
     context: Context = None,
     why: Why = False,
     as_json: AsJson = False,
@@ -69,7 +79,17 @@ def ask(
     """Answer one message."""
     from .conversation import gather
 
-    settings = load(config, effort=effort, model=model, base_url=base_url)
+    settings = load(
+        config,
+        effort=effort,
+        model=model,
+        base_url=base_url,
+        cultures=culture or None,
+        charter=charter,
+        domain=domain,
+        formality=formality,
+        perspectives=perspectives,
+    )
     messages = gather(text, context)
     who = who_of(user, tenant, session, memory)
     prepare(settings)

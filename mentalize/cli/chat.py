@@ -18,13 +18,18 @@ from .leaving import remember_the_rest
 from .options import (
     DEFAULT_TENANT,
     BaseUrl,
+    Charter,
     Config,
+    Cultures,
     Debug,
+    Domain,
     Effort,
     EffortName,
+    Formality,
     Memory,
     MemoryName,
     Model,
+    Perspectives,
     Session,
     Talker,
     Tenant,
@@ -57,6 +62,11 @@ def chat(
     effort: Effort = None,
     model: Model = None,
     base_url: BaseUrl = None,
+    culture: Cultures = None,
+    charter: Charter = None,
+    domain: Domain = None,
+    formality: Formality = None,
+    perspectives: Perspectives = None,
     user: Talker = None,
     tenant: Tenant = DEFAULT_TENANT,
     session: Session = None,
@@ -65,7 +75,17 @@ def chat(
     debug: Debug = False,
 ) -> None:
     """Talk, and with --user be remembered. /help lists the commands."""
-    settings = load(config, effort=effort, model=model, base_url=base_url)
+    settings = load(
+        config,
+        effort=effort,
+        model=model,
+        base_url=base_url,
+        cultures=culture or None,
+        charter=charter,
+        domain=domain,
+        formality=formality,
+        perspectives=perspectives,
+    )
     who = who_of(user, tenant, session, memory)
     prepare(settings)
     asyncio.run(_talk(settings, who, memory))

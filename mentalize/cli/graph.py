@@ -13,7 +13,10 @@ from .options import Debug, EffortName
 EffortOfGraph = Annotated[EffortName, typer.Option("--effort", help="The effort whose graph to print.")]
 
 
-def graph(effort: EffortOfGraph = "medium", debug: Debug = False) -> None:
+WithLenses = Annotated[bool, typer.Option("--lenses", help="With the stages of several perspectives.")]
+
+
+def graph(effort: EffortOfGraph = "medium", lenses: WithLenses = False, debug: Debug = False) -> None:
     """Print the graph of a turn as Mermaid."""
     from ..errors import InputError
     from ..graphs.turn import mermaid
@@ -21,7 +24,7 @@ def graph(effort: EffortOfGraph = "medium", debug: Debug = False) -> None:
 
     if effort == "auto":
         raise InputError("`auto` has no graph of its own: it picks one of the others for each turn.")
-    sys.stdout.write(mermaid(Effort(effort)).rstrip("\n") + "\n")
+    sys.stdout.write(mermaid(Effort(effort), lenses=lenses).rstrip("\n") + "\n")
 
 
 def schema(debug: Debug = False) -> None:

@@ -18,6 +18,7 @@ from .chat import chat
 from .doctor import doctor
 from .graph import graph, schema
 from .options import Debug, Invocation
+from .perspectives import perspectives
 from .plain import one_line
 from .serve import serve
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(ask)
 app.command()(chat)
 app.command()(serve)
+app.command()(perspectives)
 app.command()(doctor)
 app.command()(graph)
 app.command()(schema)

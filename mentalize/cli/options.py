@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Spelled out, because `mentalize.types` brings pydantic, which `--help` can do without. Tests hold them together.
 EffortName = Literal["none", "minimal", "low", "medium", "high", "auto"]
 MemoryName = Literal["on", "read-only", "off"]
+PerspectivesName = Literal["off", "contextual", "agents", "auto"]
 
 
 @dataclass
@@ -39,6 +40,27 @@ BaseUrl = Annotated[str | None, typer.Option("--base-url", metavar="URL", help="
 Effort = Annotated[
     EffortName | None,
     typer.Option("--effort", metavar="LEVEL", help="How much thought: none, minimal, low, medium, high or auto."),
+]
+Cultures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--culture", metavar="NAME", help="A culture that the person calls their own; more than once for several.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Charter = Annotated[
+    str | None,
+    typer.Option("--charter", metavar="NAME", help="The assistant's role: a charter's name or the path of its file."),
+]
+Domain = Annotated[
+    str | None, typer.Option("--domain", metavar="NAME", help="What it is for, such as health or workplace.")
+]
+Formality = Annotated[
+    int | None, typer.Option("--formality", min=1, max=5, help="Tone of the reply, 1 (intimate) to 5 (formal).")
+]
+Perspectives = Annotated[
+    PerspectivesName | None,
+    typer.Option("--perspectives", metavar="MODE", help="Several traditions: off, contextual, agents or auto."),
 ]
 DEFAULT_TENANT = "default"
 Tenant = Annotated[str, typer.Option("--tenant", metavar="ID", help="The app or customer that the person belongs to.")]

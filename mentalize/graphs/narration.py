@@ -8,7 +8,18 @@ from ..agents.reading import Reading
 from ..agents.rubric import Quality
 from ..agents.safety_gate import GateFindings
 from ..prompts.format import one_line, shortened
-from ..types import Draft, Foresight, Hypothesis, Perception, Plan, Recollection, RefinedHypothesis, Selection
+from ..types import (
+    Foresight,
+    Hypothesis,
+    LensNote,
+    Multiplex,
+    Perception,
+    Plan,
+    Recollection,
+    RefinedHypothesis,
+    Refinement,
+    Selection,
+)
 
 LONGEST = 280
 """Characters of a line."""
@@ -21,26 +32,37 @@ def narrate(value: object) -> str:
 
 def _told(value: Any) -> str:
     match value:
-        case Perception():
-            return _perceived(value)
-        case Reading(perception=perception):
-            return _perceived(perception)
+        case Perception() | Reading():
+            return _perceived(value if isinstance(value, Perception) else value.perception)
         case Recollection(hits=hits):
             return f"{len(hits)} memories" if hits else "nothing that matters now"
         case Foresight(acts=acts):
             return "; ".join(f"{act.party} may {act.act}" for act in acts)
         case Selection(chosen=chosen):
             return f"{chosen.refined.text} ({chosen.score:.2f})" if chosen else "no reading stands out"
+        case Multiplex():
+            return _multiplex(value)
         case Plan():
             return f"{value.act}; {value.tone}"
         case Quality() | GateFindings():
             return value.critique
-        case Draft():
-            return ""
-        case tuple():
-            return "; ".join(filter(None, map(_hypothesis, cast("tuple[object, ...]", value))))
         case _:
-            return ""
+            return "; ".join(filter(None, map(_item, _items(value))))
+
+
+def _items(value: object) -> tuple[object, ...]:
+    """The items of a result that is a list of them. A draft is none: it is not sent yet."""
+    if isinstance(value, Refinement):
+        return value.hypotheses
+    return cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
+
+
+def _multiplex(multiplex: Multiplex) -> str:
+    if not multiplex.relevant:
+        return "not relevant here"
+    shared = f"shared: {multiplex.agreements[0]}" if multiplex.agreements else ""
+    differing = f"they differ on {multiplex.disagreements[0].about}" if multiplex.disagreements else ""
+    return "; ".join(filter(None, (f"{len(multiplex.notes)} perspectives", shared, differing)))
 
 
 def _perceived(perception: Perception) -> str:
@@ -48,10 +70,12 @@ def _perceived(perception: Perception) -> str:
     return f"{perception.emotion.name} ({perception.emotion.intensity:.2f}){cause}"
 
 
-def _hypothesis(item: object) -> str:
+def _item(item: object) -> str:
     match item:
         case Hypothesis():
             return f"{item.state}: {item.explanation}"
+        case LensNote():
+            return f"{item.lens}: {item.reading}"
         case RefinedHypothesis():
             return f"{item.text} ({item.p_cond:.2f})"
         case _:

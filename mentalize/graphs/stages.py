@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -24,15 +25,18 @@ from ..agents.writer import speaks_to_them
 from ..errors import MentalizeError, ModelError, ModelTimeout, StoreUnavailable, StructuredOutputError, whereabouts
 from ..llm.model import Delta
 from ..llm.wrapper import closing
+from ..safety.stereotypes import generalisations
 from ..types import (
     Candidate,
     Draft,
     Effort,
     Hypothesis,
     MentalState,
+    Multiplex,
     Perception,
+    PerspectivesMode,
     Plan,
-    RefinedHypothesis,
+    Refinement,
     StageRecord,
     StreamMode,
     Verdict,
@@ -40,7 +44,17 @@ from ..types import (
 from .events import StageFinished, StageStarted, TextDelta, TextHeld
 from .narration import narrate
 from .sentences import whole_sentences, without_thought
-from .state import Attempt, Scored, Settlement, State, TurnContext, drafted, perceived, weighed
+from .state import (
+    Attempt,
+    Scored,
+    Settlement,
+    State,
+    TurnContext,
+    drafted,
+    perceived,
+    relevant_multiplex,
+    weighed,
+)
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.graphs"))
 
@@ -165,6 +179,25 @@ async def foresee(state: State, context: TurnContext) -> Update:
     return {"foresight": await context.team.foreseer(context.turn)}
 
 
+async def perspectives(state: State, context: TurnContext) -> Update:
+    """How each lens sees the matter, apart from the others."""
+    asked = [speak(context.turn) for speak in context.team.perspectives]
+    notes = await _all_that_succeed(context, "perspectives", asked)
+    return {"lens_notes": tuple(note for note in notes if note is not None)}
+
+
+async def synthesise(state: State, context: TurnContext) -> Update:
+    """What the lenses share and where they differ, beside refinement."""
+    notes = state.get("lens_notes") or ()
+    return {"multiplex": await context.team.synthesizer(context.turn, notes)} if notes else {}
+
+
+def rescue_multiplex(state: State, context: TurnContext) -> Update | None:
+    """The notes side by side, when nobody could say what they share."""
+    notes = state.get("lens_notes") or ()
+    return {"multiplex": Multiplex(relevant=True, notes=notes)} if notes else None
+
+
 async def refine(state: State, context: TurnContext) -> Update:
     """Hold the hypotheses against the norms and rate them."""
     hypotheses = state.get("hypotheses") or ()
@@ -172,13 +205,14 @@ async def refine(state: State, context: TurnContext) -> Update:
         return {}
     norms = context.applicable(perceived(state))
 
-    async def refined(some: tuple[Hypothesis, ...]) -> tuple[RefinedHypothesis, ...]:
+    async def refined(some: tuple[Hypothesis, ...]) -> Refinement:
         return await context.team.refiner(context.turn, some, norms, state.get("recollection"))
 
     if context.effort is not Effort.HIGH:
-        return {"refined": await refined(hypotheses)}
+        return {"refinement": await refined(hypotheses)}
     found = await _all_that_succeed(context, "refine", [refined((item,)) for item in hypotheses])
-    return {"refined": tuple(item for group in found for item in group)}
+    judgement = next((item.judgement for item in found if item.judgement), None)
+    return {"refinement": Refinement(tuple(item for group in found for item in group.hypotheses), judgement)}
 
 
 async def rate_priors(state: State, context: TurnContext) -> Update:
@@ -218,12 +252,30 @@ async def plan(state: State, context: TurnContext) -> Update:
         selection=state.get("selection"),
         foresight=state.get("foresight"),
         recollection=state.get("recollection"),
-        norms=context.applicable(perceived(state)),
+        norms=context.matches(perceived(state)),
+        circumstances=context.turn.circumstances,
+        multiplex=relevant_multiplex(state),
+        principles=_wants_principles(state, context),
+        lens_names=context.team.lens_names,
         risk=context.signs(state),
         help_lines=context.help_lines(context.signs(state)),
         zone=context.memory.zone if context.memory else "UTC",
     )
     return {"plan": make_plan(findings)}
+
+
+def _wants_principles(state: State, context: TurnContext) -> bool:
+    """Whether the writer is told to take in several traditions where no lens speaks.
+
+    So it is by the mode `contextual`, where every lens failed, and where only the perception call noticed that the
+    question is one of values: to ask the lenses then would make the turn deeper.
+    """
+    if context.perspectives is PerspectivesMode.CONTEXTUAL:
+        return True
+    if context.perspectives is PerspectivesMode.AGENTS:
+        return context.failed("perspectives")
+    perception = perceived(state)
+    return context.may_be_contextual and perception is not None and perception.value_question
 
 
 async def write(state: State, context: TurnContext) -> Update:
@@ -237,7 +289,8 @@ async def write(state: State, context: TurnContext) -> Update:
     try:
         if not revision and _may_speak(state, context, plan):
             return {"draft": await _speak(context, plan)}
-        return {"draft": await context.team.writer(context.turn, plan, critique=critique, revision=revision)}
+        draft = await context.team.writer(context.turn, plan, critique=critique, revision=revision)
+        return {"draft": _fair(context, plan, draft)}
     except ModelError:
         if plan is None or revision or context.spoken or context.budget.calls_left <= 0:
             raise
@@ -291,7 +344,8 @@ async def gate(state: State, context: TurnContext) -> Update:
     draft = drafted(state)
     if draft is None or draft.origin == "referral":
         return {}
-    norms = context.applicable(perceived(state))
+    plan = state.get("plan")
+    norms = (*context.applicable(perceived(state)), *(context.team.even_handed if plan and plan.multiplex else ()))
     return {"findings": await context.team.safety_gate(context.turn, draft, norms, context.signs(state))}
 
 
@@ -376,6 +430,8 @@ async def _offer(state: State, context: TurnContext, plan: Plan, critique: str, 
     perception = perceived(state)
     write = context.team.writer
     draft = await write(context.turn, plan, critique=critique, revision=revision, temperature=TEMPERATURE)
+    if plan.multiplex:
+        return _set_out(context, plan, draft)
     # No form knows what is remembered: a draft that says it has no rival.
     remembers = used(state.get("recollection"), plan, context.turn.text, draft.text)
     forms = list(context.forms(perception))[:FORMS] if perception and not remembers else []
@@ -386,6 +442,31 @@ async def _offer(state: State, context: TurnContext, plan: Plan, critique: str, 
         return replace(draft, text=context.vetted(()), origin="fallback", finish_reason="stop")
     first = candidates[0]
     return replace(draft, text=first.text, origin=first.origin, candidates=candidates, finish_reason="stop")
+
+
+def _set_out(context: TurnContext, plan: Plan, draft: Draft) -> Draft:
+    """A small model's reply that sets out several traditions. No form says that, so it has no rival."""
+    fair = _fair(context, plan, draft)
+    same_language = context.language is None or language_of(fair.text) in (None, context.language)
+    if fair.text and same_language and context.passes(fair.text):
+        return fair
+    return replace(fair, text=context.vetted(()), origin="fallback", finish_reason="stop")
+
+
+def _fair(context: TurnContext, plan: Plan | None, draft: Draft) -> Draft:
+    """A draft about traditions without the sentences that say how a whole people is; as it is, if nothing is left."""
+    if plan is None or not plan.multiplex or not (unfair := generalisations(draft.text)):
+        return draft
+    text = draft.text
+    for sentence in unfair:
+        text = text.replace(sentence, "")
+        context.losses.append(_unfair(sentence))
+    left = re.sub(r"[ \t]{2,}", " ", text).strip()
+    return replace(draft, text=left) if left else draft
+
+
+def _unfair(sentence: str) -> str:
+    return f"write: a sentence that generalises about a people was left out: {sentence.strip()!r}"
 
 
 def _fits(text: str, context: TurnContext) -> bool:
@@ -415,7 +496,7 @@ async def _speak(context: TurnContext, plan: Plan | None) -> Draft:
             await _say_all(context, pieces(deltas))
         elif context.mode is StreamMode.LIVE:
             await _say_all(context, without_thought(pieces(deltas)))
-        elif not await _say_what_passes(context, whole_sentences(pieces(deltas))):
+        elif not await _say_what_passes(context, plan, whole_sentences(pieces(deltas))):
             origin = "cut short"
     text = "".join(context.spoken) + context.held
     text = text.strip() if plan else text
@@ -427,13 +508,18 @@ async def _say_all(context: TurnContext, pieces: AsyncIterator[str]) -> None:
         _say(context, piece)
 
 
-async def _say_what_passes(context: TurnContext, sentences: AsyncIterator[str]) -> bool:
+async def _say_what_passes(context: TurnContext, plan: Plan, sentences: AsyncIterator[str]) -> bool:
     """Each sentence once it has passed the code's gates; where a model judges, the newest is held for its verdict.
+
+    Where traditions are set out, a sentence that says how a whole people is is passed over.
 
     Returns:
         Whether all passed. At the first that does not, the reply ends.
     """
     async for sentence in sentences:
+        if plan.multiplex and generalisations(sentence):
+            context.losses.append(_unfair(sentence))
+            continue
         before = ("".join(context.spoken) + context.held)[-WITHIN:]
         # In a thread: other people's streams go on meanwhile.
         if not await asyncio.to_thread(context.passes, before + sentence):

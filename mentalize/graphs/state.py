@@ -20,16 +20,22 @@ from ..types import (
     Effort,
     Foresight,
     Hypothesis,
+    LensNote,
+    Multiplex,
     Norm,
+    NormMatch,
     Perception,
+    PerspectivesMode,
     Plan,
     Recollection,
     RefinedHypothesis,
+    Refinement,
     RiskSign,
     Selection,
     StageRecord,
     StreamMode,
     Turn,
+    ValueCue,
     Verdict,
 )
 from .team import Team
@@ -68,9 +74,11 @@ class State(TypedDict, total=False):
     perception: Perception | None
     hypotheses: tuple[Hypothesis, ...] | None
     foresight: Foresight | None
-    refined: tuple[RefinedHypothesis, ...] | None
+    lens_notes: tuple[LensNote, ...] | None
+    refinement: Refinement | None
     priors: Mapping[str, float] | None
     scored: Scored | None
+    multiplex: Multiplex | None
     selection: Selection | None
     plan: Plan | None
     draft: Draft | None
@@ -84,6 +92,12 @@ def perceived(state: State) -> Perception | None:
     """What was perceived, by whichever stage did."""
     reading = state.get("reading")
     return state.get("perception") or (reading.perception if reading else None)
+
+
+def relevant_multiplex(state: State) -> Multiplex | None:
+    """What the lenses made of the message, where they have something to say to it."""
+    multiplex = state.get("multiplex")
+    return multiplex if multiplex and multiplex.relevant else None
 
 
 def drafted(state: State) -> Draft | None:
@@ -101,7 +115,8 @@ def weighed(state: State) -> Scored:
         RefinedHypothesis(hypothesis=item, text=item.explanation, p_cond=item.confidence)
         for item in state.get("hypotheses") or ()
     )
-    return Scored(state.get("refined") or unrefined, state.get("priors") or {})
+    refinement = state.get("refinement")
+    return Scored((refinement.hypotheses if refinement else ()) or unrefined, state.get("priors") or {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +164,14 @@ class TurnContext:
     """The vetted reply for these signs; for none, one that is safe to any message."""
     forms: Callable[[Perception], Sequence[tuple[str, str]]]
     """Filled reflective forms: id and text."""
-    applicable: Callable[[Perception | None], Sequence[Norm]]
-    """The norms that bear on this turn."""
+    matches: Callable[[Perception | None], tuple[NormMatch, ...]]
+    """The norms that bear on this turn, and why."""
+    perspectives: PerspectivesMode = PerspectivesMode.OFF
+    """Whether lenses are asked, or the writer is told the principles; never `auto`."""
+    cue: ValueCue | None = None
+    """Why."""
+    may_be_contextual: bool = False
+    """Whether a value question that only the perception call notices brings the principles in."""
     mode: StreamMode = StreamMode.GATED
     """When text may leave; signs of danger that a stage notices make it `gated`."""
     stages: list[StageRecord] = field(default_factory=list[StageRecord])
@@ -168,6 +189,14 @@ class TurnContext:
         perception = perceived(state)
         noticed = perception.risk if perception and self.trust_perceived_risk else ()
         return self.risk + noticed
+
+    def applicable(self, perception: Perception | None) -> tuple[Norm, ...]:
+        """The norms that bear on this turn."""
+        return tuple(match.norm for match in self.matches(perception))
+
+    def failed(self, stage: str) -> bool:
+        """Whether a stage that ran gave nothing because of a fault."""
+        return any(record.name == stage and record.error for record in self.stages)
 
     def passes(self, text: str) -> bool:
         """Whether `text` passes the code's gates where there is no sign of danger."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,27 +13,45 @@ from ..agents.feeling_scorer import FeelingInputs, FeelingScorer
 from ..agents.foreseer import ForeseeInputs, Foreseer
 from ..agents.hypothesizer import HypothesiseInputs, Hypothesizer
 from ..agents.perceiver import PerceiveInputs, Perceiver
+from ..agents.perspective import LensInputs, Perspective
 from ..agents.planner import Act
 from ..agents.plausibility_scorer import PlausibilityScorer, PlausibleInputs
 from ..agents.portraitist import Portraitist, PortrayInputs
 from ..agents.prior_rater import PriorInputs, PriorRater
-from ..agents.question import BriefPreambleInputs, Framing, NotesInputs, PreambleInputs
+from ..agents.question import (
+    SHORT_CONVERSATION,
+    BriefPreambleInputs,
+    Framing,
+    PlainPreambleInputs,
+    PreambleInputs,
+    StatedInputs,
+)
 from ..agents.reader import Reader, ReadInputs
 from ..agents.refiner import RefineInputs, Refiner
 from ..agents.rememberer import Rememberer, RememberInputs
 from ..agents.rubric_scorer import RubricInputs, RubricScorer
 from ..agents.safety_gate import GateInputs, SafetyGate
 from ..agents.summarizer import SummariseInputs, Summarizer
+from ..agents.synthesizer import SynthesisInputs, Synthesizer
 from ..agents.validator import ValidateInputs, Validator
-from ..agents.writer import BriefGuidance, BriefWriteInputs, Guidance, Persona, WriteInputs, Writer
+from ..agents.writer import (
+    BriefGuidance,
+    BriefWriteInputs,
+    Guidance,
+    Persona,
+    PrinciplesInputs,
+    SetOutInputs,
+    WriteInputs,
+    Writer,
+)
 from ..llm.budget import Budget, BudgetedModel
 from ..llm.model import Model
 from ..llm.traced import Ledger, RoleName, TracedModel
-from ..prompts.format import bullets
+from ..prompts.format import bullets, one_line
 from ..prompts.library import Library
-from ..prompts.prompt import Prompt
+from ..prompts.prompt import Prompt, fence
 from ..safety.echoes import Echoes, echoes_of
-from ..types import RoleCharter, system
+from ..types import NOTHING_STATED, Circumstances, Lens, Norm, RoleCharter, system
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +84,8 @@ class Prompts:
 
     preamble: Prompt[PreambleInputs]
     preamble_brief: Prompt[BriefPreambleInputs]
+    preamble_lens: Prompt[PlainPreambleInputs]
+    stated: Prompt[StatedInputs]
     persona: Prompt[PreambleInputs]
     persona_brief: Prompt[BriefPersonaInputs]
     perceive: Prompt[PerceiveInputs]
@@ -77,6 +97,13 @@ class Prompts:
     read_brief: Prompt[BriefReadInputs]
     write: Prompt[WriteInputs]
     write_brief: Prompt[BriefWriteInputs]
+    set_out_brief: Prompt[SetOutInputs]
+    principles: Prompt[PrinciplesInputs]
+    principles_brief: Prompt[PrinciplesInputs]
+    perspective: Prompt[LensInputs]
+    perspective_brief: Prompt[LensInputs]
+    synthesise: Prompt[SynthesisInputs]
+    synthesise_brief: Prompt[SynthesisInputs]
     validate: Prompt[ValidateInputs]
     gate: Prompt[GateInputs]
     plausible: Prompt[PlausibleInputs]
@@ -87,7 +114,7 @@ class Prompts:
     rubric_a2: Prompt[RubricInputs]
     rubric_b1: Prompt[RubricInputs]
     rubric_b2: Prompt[RubricInputs]
-    notes: Prompt[NotesInputs]
+    notes: Prompt[PlainPreambleInputs]
     remember: Prompt[RememberInputs]
     remember_brief: Prompt[BriefRememberInputs]
     summarise: Prompt[SummariseInputs]
@@ -104,6 +131,8 @@ class Prompts:
         return cls(
             preamble=library.get("preamble", PreambleInputs),
             preamble_brief=library.get("preamble_brief", BriefPreambleInputs),
+            preamble_lens=library.get("preamble_lens", PlainPreambleInputs),
+            stated=library.get("stated", StatedInputs),
             persona=library.get("persona", PreambleInputs),
             persona_brief=library.get("persona_brief", BriefPersonaInputs),
             perceive=library.get("perceive", PerceiveInputs),
@@ -115,6 +144,13 @@ class Prompts:
             read_brief=library.get("read_brief", BriefReadInputs),
             write=library.get("write", WriteInputs),
             write_brief=library.get("write_brief", BriefWriteInputs),
+            set_out_brief=library.get("set_out_brief", SetOutInputs),
+            principles=library.get("principles", PrinciplesInputs),
+            principles_brief=library.get("principles_brief", PrinciplesInputs),
+            perspective=library.get("perspective", LensInputs),
+            perspective_brief=library.get("perspective_brief", LensInputs),
+            synthesise=library.get("synthesise", SynthesisInputs),
+            synthesise_brief=library.get("synthesise_brief", SynthesisInputs),
             validate=library.get("validate", ValidateInputs),
             gate=library.get("gate", GateInputs),
             plausible=library.get("plausible", PlausibleInputs),
@@ -125,7 +161,7 @@ class Prompts:
             rubric_a2=library.get("rubric_a2", RubricInputs),
             rubric_b1=library.get("rubric_b1", RubricInputs),
             rubric_b2=library.get("rubric_b2", RubricInputs),
-            notes=library.get("notes", NotesInputs),
+            notes=library.get("notes", PlainPreambleInputs),
             remember=library.get("remember", RememberInputs),
             remember_brief=library.get("remember_brief", BriefRememberInputs),
             summarise=library.get("summarise", SummariseInputs),
@@ -149,6 +185,11 @@ class Team:
     refiner: Refiner
     prior_rater: PriorRater
     reader: Reader | BriefReader
+    perspectives: tuple[Perspective, ...]
+    """One for each lens that is asked, the one nearest to the person's stated culture first."""
+    synthesizer: Synthesizer
+    even_handed: tuple[Norm, ...]
+    """The norms of a reply that sets out several traditions."""
     writer: Writer
     validator: Validator
     safety_gate: SafetyGate
@@ -159,12 +200,23 @@ class Team:
     echoes: Echoes
     """What its models are told, for the gate on replies that repeat it."""
 
+    @property
+    def lens_names(self) -> Mapping[str, str]:
+        """What each lens is called, by id."""
+        return {speak.lens.id: speak.lens.name for speak in self.perspectives}
+
 
 BRIEF_HYPOTHESES = 3
 """k where one call does all the reading."""
 
 SHORT_REPLY = 44
 """Tokens of a candidate under the choosing strategy."""
+
+SET_OUT_REPLY = 260
+"""Tokens of a small model's reply that sets out several traditions."""
+
+BRIEF_NOTE = 90
+"""Tokens of a small model's note."""
 
 
 def assemble(
@@ -176,6 +228,9 @@ def assemble(
     choosing: bool,
     scope: tuple[str, ...],
     zone: str = "UTC",
+    circumstances: Circumstances = NOTHING_STATED,
+    lenses: Sequence[Lens] = (),
+    even_handed: tuple[Norm, ...] = (),
 ) -> Team:
     """The agents for one turn; under the choosing strategy with the prompts for a small model.
 
@@ -187,7 +242,11 @@ def assemble(
         choosing: Whether the choosing strategy is on.
         scope: Whose turn it is: nobody else's cached answers are used, and nobody else gets this turn's.
         zone: IANA zone of the person.
+        circumstances: What is stated about the person and the setting.
+        lenses: Those that may be asked, in order.
+        even_handed: The norms of a reply that sets out several traditions.
     """
+    stated = _stated(prompts.stated, circumstances)
     reason, judge = roles.reason, roles.judge
     read: Reader | BriefReader
     if choosing:
@@ -196,14 +255,17 @@ def assemble(
         persona = Persona(
             system(prompts.persona_brief.render(BriefPersonaInputs(charter.role))), prompts.persona_brief.id
         )
+        about_values = Framing.plain(
+            prompts.preamble_lens, longest=SHORT_CONVERSATION, scope=scope, zone=zone, stated=stated
+        )
         read = BriefReader(model=reason, framing=framing, prompt=prompts.read_brief)
-        guidance = BriefGuidance(prompts.write_brief)
+        guidance = BriefGuidance(prompts.write_brief, prompts.set_out_brief, prompts.principles_brief)
     else:
-        framing = Framing.full(prompts.preamble, charter, scope=scope, zone=zone)
+        framing = about_values = Framing.full(prompts.preamble, charter, scope=scope, zone=zone, stated=stated)
         inputs = PreambleInputs(charter.role, bullets(charter.duties), bullets(charter.limits))
         persona = Persona(system(prompts.persona.render(inputs)), prompts.persona.id)
         read = Reader(model=reason, framing=framing, prompt=prompts.read, count=min(hypotheses, BRIEF_HYPOTHESES))
-        guidance = Guidance(prompts.write)
+        guidance = Guidance(prompts.write, prompts.principles)
     return Team(
         perceiver=Perceiver(model=reason, framing=framing, prompt=prompts.perceive),
         hypothesizer=Hypothesizer(model=reason, framing=framing, prompt=prompts.hypothesise, count=hypotheses),
@@ -211,11 +273,31 @@ def assemble(
         refiner=Refiner(model=reason, framing=framing, prompt=prompts.refine),
         prior_rater=PriorRater(model=reason, framing=framing, prompt=prompts.prior),
         reader=read,
+        perspectives=tuple(
+            Perspective(
+                model=reason,
+                framing=about_values,
+                prompt=prompts.perspective_brief if choosing else prompts.perspective,
+                lens=lens,
+                brief=choosing,
+                max_tokens=BRIEF_NOTE if choosing else Perspective.max_tokens,
+            )
+            for lens in lenses
+        ),
+        synthesizer=Synthesizer(
+            model=reason,
+            framing=about_values,
+            prompt=prompts.synthesise_brief if choosing else prompts.synthesise,
+            lenses=tuple(lenses),
+            brief=choosing,
+        ),
+        even_handed=even_handed,
         writer=Writer(
             model=roles.write,
             persona=persona,
             guidance=guidance,
             max_tokens=SHORT_REPLY if choosing else None,
+            set_out_tokens=SET_OUT_REPLY if choosing else None,
         ),
         validator=Validator(model=judge, framing=framing, prompt=prompts.validate),
         safety_gate=SafetyGate(model=judge, framing=framing, prompt=prompts.gate),
@@ -233,6 +315,19 @@ def assemble(
         ),
         chooser=Chooser(model=judge, framing=framing, prompt=prompts.prefer),
         echoes=echoes_of((*prompts.texts(), *Act), (charter.role, *charter.duties, *charter.limits)),
+    )
+
+
+def _stated(prompt: Prompt[StatedInputs], circumstances: Circumstances) -> str:
+    """What is stated about the person and the setting, as data; empty where nothing is."""
+    if not (circumstances.cultures or circumstances.domain):
+        return ""
+    cultures = "; ".join(map(one_line, circumstances.cultures))
+    return prompt.render(
+        StatedInputs(
+            cultures=f"Cultures that the person calls their own:\n{fence('stated', cultures)}" if cultures else "",
+            domain=f"Domain:\n{fence('stated', one_line(circumstances.domain))}" if circumstances.domain else "",
+        )
     )
 
 
@@ -262,7 +357,7 @@ _BRIEF_GROUNDED = 0.5
 def note_takers(model: Model, prompts: Prompts, *, brief: bool, zone: str) -> NoteTakers:
     """The agents that take notes about one person; `brief` with the prompts and limits for a small model."""
     longest = _BRIEF_MATERIAL if brief else _MATERIAL
-    framing = Framing.notes(prompts.notes, longest=longest, zone=zone)
+    framing = Framing.plain(prompts.notes, longest=longest, zone=zone)
     if brief:
         return NoteTakers(
             rememberer=BriefRememberer(model=model, framing=framing, prompt=prompts.remember_brief),

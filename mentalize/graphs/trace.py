@@ -9,10 +9,20 @@ from typing import Any
 
 import structlog
 
-from ..agents.safety_gate import OFFERS_HELP
+from ..agents.safety_gate import OFFERS_HELP, keeps
 from ..llm.structured import REPAIR
 from ..llm.traced import total_usage
-from ..types import Effort, RiskKind, RiskSign, StructuredCounts, Trace, Usage
+from ..types import (
+    Effort,
+    NormMatch,
+    NormUse,
+    PerspectivesMode,
+    RiskKind,
+    RiskSign,
+    StructuredCounts,
+    Trace,
+    Usage,
+)
 from .stages import best
 from .state import Attempt, State, TurnContext, perceived, weighed
 
@@ -57,6 +67,7 @@ def trace_of(context: TurnContext, state: State, text: str, origin: str) -> Trac
     records = tuple(context.ledger.records)
     settlement = state.get("settlement")
     attempts = settlement.attempts if settlement else ()
+    refinement = state.get("refinement")
     return Trace(
         turn_id=context.turn.id,
         at=context.turn.at,
@@ -69,6 +80,12 @@ def trace_of(context: TurnContext, state: State, text: str, origin: str) -> Trac
         hypotheses=state.get("hypotheses") or tuple(item.hypothesis for item in weighed(state).refined),
         foresight=state.get("foresight"),
         selection=state.get("selection"),
+        judgement=refinement.judgement if refinement else None,
+        circumstances=context.turn.circumstances,
+        norms=_norms_used(context, state, attempts),
+        perspectives=_perspectives_taken(context, state),
+        cue=context.cue,
+        multiplex=state.get("multiplex"),
         plan=state.get("plan"),
         drafts=tuple(attempt.draft for attempt in attempts),
         verdicts=tuple(attempt.verdict for attempt in attempts),
@@ -90,11 +107,42 @@ def trace_of(context: TurnContext, state: State, text: str, origin: str) -> Trac
     )
 
 
+def _norms_used(context: TurnContext, state: State, attempts: Sequence[Attempt]) -> tuple[NormUse, ...]:
+    """The norms that applied, what each changed, and how many drafts broke it."""
+    if context.effort is Effort.NONE:
+        return ()
+    plan = state.get("plan")
+    told = {*plan.must, *plan.norms} if plan else set[str]()
+    refined = weighed(state).refined
+    rules = [NormMatch(norm, 1.0, "several traditions are set out") for norm in context.team.even_handed]
+    matches = (*context.matches(perceived(state)), *(rules if plan and plan.multiplex else ()))
+    return tuple(
+        NormUse(
+            norm=match.norm,
+            reason=match.reason,
+            changed=tuple(
+                item.hypothesis.id for item in refined if any(step.norm == match.norm.id for step in item.log)
+            ),
+            in_plan=match.norm.statement in told,
+            broken=sum(not attempt.verdict.gates.get(keeps(match.norm), True) for attempt in attempts),
+        )
+        for match in matches
+    )
+
+
+def _perspectives_taken(context: TurnContext, state: State) -> PerspectivesMode:
+    if context.perspectives is PerspectivesMode.AGENTS:
+        return PerspectivesMode.AGENTS
+    plan = state.get("plan")
+    return PerspectivesMode.CONTEXTUAL if plan and plan.multiplex else PerspectivesMode.OFF
+
+
 def log(trace: Trace) -> None:
     """One line for the turn; never what was said."""
     _log.bind(turn=trace.turn_id).info(
         "turn",
         effort=str(trace.effort),
+        perspectives=str(trace.perspectives),
         route=trace.route,
         origin=trace.reply_origin,
         calls=trace.calls,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
 
 from langgraph.graph import END, START, StateGraph  # pyright: ignore[reportMissingTypeStubs]
 
-from ..types import Contract, Effort
+from ..types import Contract, Effort, PerspectivesMode
 from . import stages
 from .events import TurnEvent
 from .stages import Rescue, Work, stage
@@ -40,9 +41,9 @@ _Builder = Any
 """LangGraph's classes; their own types leave too much unknown to be checked against."""
 
 
-@lru_cache(maxsize=2 * len(Effort))
-def graph(effort: Effort, *, choosing: bool = False) -> _Graph:
-    """The compiled graph of `effort`, with the choosing strategy's stages or without."""
+@lru_cache(maxsize=4 * len(Effort))
+def graph(effort: Effort, *, choosing: bool = False, lenses: bool = False) -> _Graph:
+    """The compiled graph of `effort`, with the choosing strategy's stages or without, with lenses or without."""
     build = {
         Effort.NONE: _none,
         Effort.MINIMAL: _minimal,
@@ -51,28 +52,42 @@ def graph(effort: Effort, *, choosing: bool = False) -> _Graph:
         Effort.HIGH: _medium,
     }[effort]
     builder: _Builder = StateGraph(State, context_schema=TurnContext)
-    build(builder, effort, choosing)
+    build(builder, effort, choosing, lenses and effort is not Effort.NONE)
     return builder.compile()
 
 
-def mermaid(effort: Effort, *, choosing: bool = False) -> str:
+def mermaid(effort: Effort, *, choosing: bool = False, lenses: bool = False) -> str:
     """The graph of `effort` in Mermaid's language."""
-    return graph(effort, choosing=choosing).get_graph().draw_mermaid()
+    return graph(effort, choosing=choosing, lenses=lenses).get_graph().draw_mermaid()
+
+
+def contract_with_lenses(effort: Effort, contract: Contract, lenses: int) -> Contract:
+    """A built-in contract with room for so many lenses and the synthesiser; as it is, for none.
+
+    At `medium` and `high` they run beside what runs anyway; at `low` and `minimal` the turn becomes deeper by them.
+    """
+    if not lenses:
+        return contract
+    deeper = {Effort.MINIMAL: 2, Effort.LOW: 1}.get(effort, 0)
+    return replace(contract, calls=contract.calls + lenses + 1, depth=contract.depth + deeper)
+
+
+def _running(context: TurnContext) -> _Graph:
+    lenses = context.perspectives is PerspectivesMode.AGENTS
+    return graph(context.effort, choosing=context.choosing, lenses=lenses)
 
 
 async def run(context: TurnContext) -> State:
     """Run a turn to its end."""
     with _unobserved():
-        running = graph(context.effort, choosing=context.choosing)
-        return cast("State", await running.ainvoke(State(), _CONFIG, context=context))
+        return cast("State", await _running(context).ainvoke(State(), _CONFIG, context=context))
 
 
 async def stream(context: TurnContext) -> AsyncGenerator[TurnEvent | State]:
     """Run a turn; events while it runs, its final state last."""
     state = State()
-    running = graph(context.effort, choosing=context.choosing)
     with _unobserved():
-        parts: Any = running.astream(State(), _CONFIG, context=context, stream_mode=["custom", "values"])
+        parts: Any = _running(context).astream(State(), _CONFIG, context=context, stream_mode=["custom", "values"])
         async with aclosing(parts):
             async for mode, part in parts:
                 if mode == "custom":
@@ -89,28 +104,36 @@ def _unobserved() -> AbstractContextManager[None]:
     return cast("Any", run_helpers).tracing_context(enabled=False)
 
 
-def _none(builder: _Builder, effort: Effort, choosing: bool) -> None:
+def _none(builder: _Builder, effort: Effort, choosing: bool, lenses: bool) -> None:
     _add(builder, "write", stages.write, "draft", share=1.0, required=True)
     builder.add_edge(START, "write")
     builder.add_edge("write", END)
 
 
-def _minimal(builder: _Builder, effort: Effort, choosing: bool) -> None:
+def _minimal(builder: _Builder, effort: Effort, choosing: bool, lenses: bool) -> None:
     _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
-    _ending(builder, effort, choosing, after=("recall",))
+    if lenses:
+        _asking_lenses(builder)
+    _ending(builder, effort, choosing, after=("synthesise",) if lenses else ("recall",))
 
 
-def _low(builder: _Builder, effort: Effort, choosing: bool) -> None:
+def _low(builder: _Builder, effort: Effort, choosing: bool, lenses: bool) -> None:
     _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
     _add(builder, "read", stages.read, "reading", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
     builder.add_edge("recall", "read")
+    if lenses:
+        _asking_lenses(builder)
+        # A join: whatever is first waits for the other.
+        _selecting(builder, choosing, after=("read",))
+        _ending(builder, effort, choosing, joined=("select", "synthesise"))
+        return
     _selecting(builder, choosing, after=("read",))
     _ending(builder, effort, choosing, after=("select",))
 
 
-def _medium(builder: _Builder, effort: Effort, choosing: bool) -> None:
+def _medium(builder: _Builder, effort: Effort, choosing: bool, lenses: bool) -> None:
     _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
     _add(builder, "perceive", stages.perceive, "perception", share=_ABOUT_THE_PERSON)
@@ -119,11 +142,31 @@ def _medium(builder: _Builder, effort: Effort, choosing: bool) -> None:
     first = ("perceive", "hypothesise", "foresee")
     for name in first:
         builder.add_edge("recall", name)
-    _add(builder, "refine", stages.refine, "refined", share=_BEFORE_WRITING, after=first)
+    _add(builder, "refine", stages.refine, "refinement", share=_BEFORE_WRITING, after=first)
     if not choosing:
         _add(builder, "prior", stages.rate_priors, "priors", share=_BEFORE_WRITING, after=first)
-    _selecting(builder, choosing, after=("refine",) if choosing else ("refine", "prior"))
+    beside = ("refine",) if choosing else ("refine", "prior")
+    if lenses:
+        # The synthesis is of the superstep of refinement, so that selection, which the next round of `high` runs again
+        # without it, can follow any of them.
+        _asking_lenses(builder)
+        beside = (*beside, "synthesise")
+    _selecting(builder, choosing, after=beside)
     _ending(builder, effort, choosing, after=("select",))
+
+
+def _asking_lenses(builder: _Builder) -> None:
+    """One call for each lens beside the first calls of a turn, and then their synthesis."""
+    _add(builder, "perspectives", stages.perspectives, "lens_notes", share=_ABOUT_THE_PERSON, after=("recall",))
+    _add(
+        builder,
+        "synthesise",
+        stages.synthesise,
+        "multiplex",
+        share=_BEFORE_WRITING,
+        rescue=stages.rescue_multiplex,
+        after=("perspectives",),
+    )
 
 
 def _selecting(builder: _Builder, choosing: bool, *, after: tuple[str, ...]) -> None:
@@ -133,10 +176,17 @@ def _selecting(builder: _Builder, choosing: bool, *, after: tuple[str, ...]) -> 
     _add(builder, "select", stages.select, "selection", share=1.0, after=after)
 
 
-def _ending(builder: _Builder, effort: Effort, choosing: bool, *, after: tuple[str, ...]) -> None:
-    """Plan, write, judge and settle; at `medium` and `high`, with another round if it is worth it."""
+def _ending(
+    builder: _Builder, effort: Effort, choosing: bool, *, after: tuple[str, ...] = (), joined: tuple[str, ...] = ()
+) -> None:
+    """Plan, write, judge and settle; at `medium` and `high`, with another round if it is worth it.
+
+    Planning follows any of the stages `after`, which are of one superstep, or all of those that are `joined`.
+    """
     thorough = effort in (Effort.MEDIUM, Effort.HIGH)
     _add(builder, "plan", stages.plan, "plan", share=1.0, after=after)
+    if joined:
+        builder.add_edge(list(joined), "plan")
     _add(
         builder,
         "write",

@@ -167,6 +167,8 @@ class Chat:
                 asked.wishes.memory,
                 mode=asked.wishes.stream or service.settings.stream,
                 at_most=at_most,
+                circumstances=asked.wishes.circumstances,
+                perspectives=asked.wishes.perspectives,
                 parameters=asked.parameters,
             )
             exchange.told |= _told_of(turn, person)
@@ -280,7 +282,9 @@ def _told_of(turn: OpenTurn, person: Person) -> dict[str, str]:
         "x-mentalize-route": turn.route,
         "x-mentalize-memory": memory,
     }
-    return told if turn.passes_through else {**told, "x-mentalize-stream": turn.mode}
+    if turn.passes_through:
+        return told
+    return {**told, "x-mentalize-stream": turn.mode, "x-mentalize-perspectives": turn.perspectives}
 
 
 def _tokens_of(asked: Asked, relayed: Relayed) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..types import Effort, MemoryMode, StreamMode
+from ..types import LONGEST_STATED, MOST_CULTURES, Circumstances, Effort, MemoryMode, PerspectivesMode, StreamMode
 from .faults import Fault
 
 FIELD = "mentalize"
@@ -17,6 +17,7 @@ LONGEST_PLACE = 200
 """Characters of a field's name that an error repeats; clients make names of any length."""
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
+Stated = Annotated[str, Field(min_length=1, max_length=LONGEST_STATED)]
 
 
 class Wishes(BaseModel):
@@ -35,13 +36,32 @@ class Wishes(BaseModel):
     audience: Annotated[tuple[Name, ...], Field(max_length=64)] = Field(
         default=(), description="Who else is present: what they did not hear is not recalled."
     )
+    cultures: Annotated[tuple[Stated, ...], Field(max_length=MOST_CULTURES)] = Field(
+        default=(), description="Cultures that the person calls their own, the nearest first; never guessed."
+    )
+    charter: Stated | None = Field(default=None, description="The assistant's role: the name of a charter.")
+    domain: Stated | None = Field(default=None, description="What it is for, such as health or workplace.")
+    formality: Annotated[int, Field(ge=1, le=5)] | None = Field(
+        default=None, description="Tone of the reply, 1 (intimate) to 5 (formal)."
+    )
+    perspectives: PerspectivesMode | None = Field(default=None, description="off, contextual, agents or auto.")
     effort: Effort | None = Field(default=None, description="How much thought the turn gets.")
     memory: MemoryMode | None = Field(default=None, description="on, read-only or off.")
     stream: StreamMode | None = Field(default=None, description="When streamed text leaves.")
     stages: bool | None = Field(default=None, description="Whether stages are told as reasoning_content.")
 
+    @property
+    def circumstances(self) -> Circumstances:
+        """What it states about the person and the setting."""
+        return Circumstances(
+            cultures=self.cultures, charter=self.charter or "", domain=self.domain or "", formality=self.formality
+        )
 
-_HEADERS = {f"x-mentalize-{name}": name for name in ("effort", "memory", "stream", "stages")}
+
+_HEADERS = {
+    f"x-mentalize-{name}": name
+    for name in ("charter", "domain", "formality", "perspectives", "effort", "memory", "stream", "stages")
+}
 """Those of a person (`user`, `session`, `zone`) are read where persons are told."""
 
 
