@@ -26,6 +26,8 @@ PURPOSES = {
     "HypothesesAnswer": "hypothesise",
     "ForesightAnswer": "foresee",
     "RefinementAnswer": "refine",
+    "LensAnswer": "perspective.western",
+    "SynthesisAnswer": "synthesise",
     "PriorsAnswer": "prior",
     "ReadingAnswer": "read",
     "QualityAnswer": "validate",

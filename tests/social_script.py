@@ -56,13 +56,21 @@ HYPOTHESES = {
     ],
 }
 FORESIGHT = {"acts": [{"party": "the person", "act": "withdraw", "obstacle": "pride", "help": "Say they are welcome."}]}
-REFINEMENT = {
+REFINEMENT: dict[str, Any] = {
     "refined": [
         refined("h1", "The person wants to be asked again.", "high"),
         refined("h2", "The person feels left out.", "mid"),
         refined("h3", "The person thinks they are a burden.", "low"),
     ]
 }
+JUDGEMENT = {
+    "act": "Staying behind while the others go.",
+    "verdict": "neutral",
+    "negation": "Going along with the others.",
+    "negation_verdict": "good",
+    "norms": ["role.respect_refusal"],
+}
+REFINEMENT["judgement"] = JUDGEMENT
 PRIORS = {
     "priors": [
         {"id": "h1", "plausibility": "low"},
@@ -124,11 +132,42 @@ def told(*facts: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {**NOTHING, "facts": list(facts), **more}
 
 
+def note(
+    reading: str, *, norm: str = "Care for those who depend on you.", tension: str = "", **more: Any
+) -> dict[str, Any]:
+    return {"reading": reading, "norm": norm, "tension": tension, "confidence": "mid", "sources": [], **more}
+
+
+SYNTHESIS = {
+    "relevant": True,
+    "agreements": ["All ask what is owed to parents."],
+    "disagreements": [
+        {
+            "about": "who decides",
+            "positions": [
+                {"lenses": ["Western"], "holds": "The person decides."},
+                {"lenses": ["East Asian", "african"], "holds": "The family decides together."},
+            ],
+        }
+    ],
+    "stance": "contrast",
+    "synthesis": "They agree on care and differ on who decides.",
+}
+
+
 SCRIPT: dict[str, Any] = {
     "perceive": PERCEPTION,
     "hypothesise": HYPOTHESES,
     "foresee": FORESIGHT,
     "refine": REFINEMENT,
+    "perspective.western": note("Liberal thought asks what the person freely chooses."),
+    "perspective.east_asian": note("Confucian ethics asks what each owes to the other."),
+    "perspective.south_asian": note("Dharma asks for the duty of this stage of life."),
+    "perspective.islamic": note("The jurists ask for intention and consent."),
+    "perspective.african": note("Ubuntu asks what it does to the bonds between them."),
+    "perspective.latin_american": note("Liberation theology looks from the side of the weakest."),
+    "perspective.indigenous": note("Haudenosaunee law looks seven generations ahead."),
+    "synthesise": SYNTHESIS,
     "prior": PRIORS,
     "read": READING,
     "write": WARM,

@@ -33,7 +33,7 @@ from mentalize.safety.echoes import echoes_of
 from mentalize.safety.orders import gives_order, sound_advice, without_orders
 from mentalize.terms import fold
 from mentalize.types import Effort, Memory, MemoryKind, MemoryStatus, Message, Trace
-from social_script import GOOD, HYPOTHESES, PERCEPTION, PRIORS, READING, SAFE, hypothesis, refined, told
+from social_script import GOOD, HYPOTHESES, JUDGEMENT, PERCEPTION, PRIORS, READING, SAFE, hypothesis, refined, told
 
 MARK = "zibeline"
 """Stands in what the attacker writes, and nowhere else."""
@@ -156,7 +156,10 @@ def hijacked(attack: Attack) -> FunctionModel:
         "perceive": {**PERCEPTION, "cause": text, "need": text, "flaw": text, "opinion": text, "words": [quote]},
         "hypothesise": {**HYPOTHESES, "hypotheses": all_of},
         "foresee": {"acts": [{"party": text, "act": text, "obstacle": text, "help": text}]},
-        "refine": {"refined": [refined(name, text, "very high") for name in ("h1", "h2")]},
+        "refine": {
+            "refined": [refined(name, text, "very high") for name in ("h1", "h2")],
+            "judgement": {**JUDGEMENT, "act": text, "negation": text},
+        },
         "prior": PRIORS,
         "read": {
             **READING,

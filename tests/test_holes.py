@@ -194,7 +194,7 @@ async def test_a_role_of_its_own_wins_over_the_model_for_all(tmp_path: Path) -> 
 
 async def test_a_hypothesis_without_the_persons_words_is_never_chosen(tmp_path: Path) -> None:
     invented = {**HYPOTHESES, "hypotheses": [hypothesis("Desire", "The person wants money.", words="give me money")]}
-    rated = {"refined": [{**REFINEMENT["refined"][0], "plausibility": "very high"}]}
+    rated = {**REFINEMENT, "refined": [{**REFINEMENT["refined"][0], "plausibility": "very high"}]}
     trace = (await mind({"hypothesise": invented, "refine": rated}, tmp_path).reply(MESSAGE, effort="medium")).trace
     assert trace.selection and trace.selection.ranked and trace.selection.chosen is None
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mentalize.errors import PackError
 from mentalize.norms.charter import PACKAGED, load_charter
-from mentalize.norms.pack import applicable, load_norms, read_packs
+from mentalize.norms.library import NormLibrary
+from mentalize.norms.pack import read_pack
 from mentalize.types import Emotion, Perception, RuleFamily
 
 NORM = '[[norm]]\nid = "a"\nfamily = "role"\nstatement = "s"\nstrength = 0.5\nsource = "none: ours"\n'
 
 
 def test_packaged_norms_are_complete() -> None:
-    norms = load_norms()
+    norms = NormLibrary.load().every()
     families = [norm.family for norm in norms]
     assert families.count(RuleFamily.ETHICAL) >= 10
     assert families.count(RuleFamily.ROLE) >= 12
@@ -27,8 +29,8 @@ def test_packaged_norms_are_complete() -> None:
 def test_a_deployments_norms_come_after_ours(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text(NORM, encoding="utf-8")
-    assert load_norms(path)[-1].id == "a"
-    assert len(load_norms(path)) == len(load_norms()) + 1
+    own, ours = NormLibrary.load(path).every(), NormLibrary.load().every()
+    assert {norm.id for norm in own} - {norm.id for norm in ours} == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -47,37 +49,43 @@ def test_malformed_pack_names_file_and_line(tmp_path: Path, text: str, line: int
     path = tmp_path / "own.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PackError, match=rf"own\.toml.*line {line}\b") as caught:
-        read_packs([path])
+        read_pack(path)
     assert message in str(caught.value)
 
 
 def test_a_missing_pack_is_a_pack_error(tmp_path: Path) -> None:
     with pytest.raises(PackError, match="cannot be read"):
-        load_norms(tmp_path / "nowhere.toml")
+        NormLibrary.load(tmp_path / "nowhere.toml")
+
+
+def ids(text: str, **more: Any) -> list[str]:
+    return [match.norm.id for match in NormLibrary.load().matches(text, **more)]
 
 
 def test_norms_are_picked_by_what_the_message_is_about() -> None:
-    norms = load_norms()
-    grief = [norm.id for norm in applicable(norms, text="My grandmother died.", perception=None)]
+    grief = ids("My grandmother died.")
     assert "role.grief_no_fix" in grief
     assert "role.share_joy" not in grief
-    bot = [norm.id for norm in applicable(norms, text="Are you human or a bot?", perception=None)]
-    assert bot[0] == "ethical.honest_ai"
+    assert ids("Are you human or a bot?")[0].startswith("ethical.")
+    assert "ethical.honest_ai" in ids("Are you human or a bot?")[:2]
 
 
 def test_perception_counts_as_words_of_the_message() -> None:
-    norms = load_norms()
     perception = Perception(emotion=Emotion("grief", 0.9))
-    assert "role.grief_no_fix" not in [n.id for n in applicable(norms, text="Two cups.", perception=None)]
-    assert "role.grief_no_fix" in [n.id for n in applicable(norms, text="Two cups.", perception=perception)]
+    assert "role.grief_no_fix" not in ids("Two cups.")
+    assert "role.grief_no_fix" in ids("Two cups.", perception=perception)
 
 
 def test_the_limit_holds_but_never_drops_a_veto() -> None:
-    norms = load_norms()
     text = "I feel sad and lonely, are you human?"
-    assert len(applicable(norms, text=text, perception=None, limit=5)) == 5
-    assert all(norm.hard for norm in applicable(norms, text=text, perception=None, limit=0))
-    assert "ethical.no_harm" in [norm.id for norm in applicable(norms, text="", perception=None, limit=0)]
+    library = NormLibrary.load()
+    assert len(library.matches(text, limit=5)) == 5
+    assert all(match.norm.hard for match in library.matches(text, limit=0))
+    assert "ethical.no_harm" in ids("", limit=0)
+
+
+def test_every_match_says_why() -> None:
+    assert all(match.reason for match in NormLibrary.load().matches("My grandmother died."))
 
 
 @pytest.mark.parametrize("name", PACKAGED)

@@ -1,0 +1,128 @@
+"""Retrieval: the norms that bear on a message, by words and, where vectors are at hand, by meaning.
+
+Words are compared by BM25 (Robertson and Zaragoza 2009, doi:10.1561/1500000019), meanings by cosine; both are scaled to
+[0, 1] over the candidates and added with fixed weights, which serves better than fusing ranks (Bruch, Gai and Ingber
+2023, arXiv 2210.11934).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..terms import terms_of
+from ..types import Embedder, Norm
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+K1, B = 1.5, 0.75
+"""Saturation and length normalisation, the usual values."""
+
+LEXICAL = 0.4
+"""Weight of words against meaning, where there are vectors."""
+
+NEAR = 0.3
+"""Cosine from which a norm that shares no word bears on a message."""
+
+VARIES = 0.5
+"""Weight of a word that stands only in what varies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A norm of an index, and how well it fits."""
+
+    norm: Norm
+    score: float
+    """In [0, 1], comparable within one search."""
+    shared: tuple[str, ...]
+    """Words of the message that it shares, as the message has them."""
+
+
+class NormIndex:
+    """Norms that can be searched. Vectors are made once, when an embedder is first given."""
+
+    def __init__(self, norms: Iterable[Norm]) -> None:
+        self.norms: tuple[Norm, ...] = tuple(norms)
+        self._documents = tuple(map(_counts, self.norms))
+        lengths = [sum(document.values()) for document in self._documents]
+        average = sum(lengths) / len(lengths) if lengths else 1.0
+        self._lengths = [K1 * (1 - B + B * length / (average or 1.0)) for length in lengths]
+        holding = Counter(term for document in self._documents for term in document)
+        count = len(self.norms)
+        self._weights = {term: math.log(1 + (count - held + 0.5) / (held + 0.5)) for term, held in holding.items()}
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+
+    def search(
+        self, words: Mapping[str, str], *, vector: NDArray[np.float32] | None = None, embedder: str = ""
+    ) -> list[Hit]:
+        """The norms that share a word with a message, or are near to it in meaning, best first.
+
+        Args:
+            words: The terms of the message, each with a word that it comes from.
+            vector: The message's vector; used if the norms' vectors by the same embedder are known.
+            embedder: The name of the embedder that made it.
+        """
+        lexical = [self._bm25(number, words) for number in range(len(self.norms))]
+        scores, bears = _scaled(lexical), [score > 0 for score in lexical]
+        matrix = self._vectors.get(embedder)
+        if vector is not None and matrix is not None:
+            cosines = [float(value) for value in matrix @ vector]
+            fused = zip(scores, _scaled(cosines), strict=True)
+            scores = [LEXICAL * words + (1 - LEXICAL) * meaning for words, meaning in fused]
+            bears = [shares or cosine >= NEAR for shares, cosine in zip(bears, cosines, strict=True)]
+        order = sorted(filter(bears.__getitem__, range(len(scores))), key=lambda number: -scores[number])
+        return [Hit(self.norms[number], scores[number], self._shared(number, words)) for number in order]
+
+    async def embed(self, embedder: Embedder) -> None:
+        """Make the norms' vectors, unless they are made.
+
+        Raises:
+            EmbedderError: the model cannot be loaded or gave no vectors.
+        """
+        if embedder.name not in self._vectors and self.norms:
+            self._vectors[embedder.name] = await embedder.embed([_text(norm) for norm in self.norms])
+
+    def _bm25(self, number: int, words: Iterable[str]) -> float:
+        document, length = self._documents[number], self._lengths[number]
+        return sum(
+            self._weights[term] * count * (K1 + 1) / (count + length)
+            for term in words
+            if (count := document.get(term, 0.0))
+        )
+
+    def _shared(self, number: int, words: Mapping[str, str]) -> tuple[str, ...]:
+        document = self._documents[number]
+        found = sorted((term for term in words if term in document), key=lambda term: -self._weights[term])
+        return tuple(dict.fromkeys(words[term] for term in found))
+
+
+def words_of(texts: Iterable[str]) -> dict[str, str]:
+    """The terms of texts, each with a word that it comes from."""
+    return {term: word for text in texts for word in text.split() for term in terms_of(word)} | {
+        term: term for text in texts for term in terms_of(text)
+    }
+
+
+def _text(norm: Norm) -> str:
+    return f"{norm.statement} {norm.applies}".strip()
+
+
+def _counts(norm: Norm) -> Mapping[str, float]:
+    situation = norm.situation or ""
+    counts: Counter[str] = Counter(terms_of(f"{_text(norm)} {' '.join(norm.words)} {situation}"))
+    weighted: dict[str, float] = dict(counts)
+    for term in terms_of(norm.varies):
+        weighted.setdefault(term, VARIES)
+    return weighted
+
+
+def _scaled(scores: Sequence[float]) -> list[float]:
+    """Scores divided so that the best is 1; for cosines, from the least to the best."""
+    low, high = min(0.0, *scores) if scores else 0.0, max(scores, default=0.0)
+    return [(score - low) / (high - low) if high > low else 0.0 for score in scores]
