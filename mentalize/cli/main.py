@@ -56,6 +56,22 @@ def prompts(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_FORWARDED)
+def norms(context: typer.Context) -> None:
+    """See the norms that turns go by, and write your own: list, search, show, check, new."""
+    from .norms import app as norms_app
+
+    typer.main.get_group(norms_app).main(args=context.args, prog_name="mentalize norms", obj=context.obj)
+
+
+@app.command("eval", context_settings=_FORWARDED)
+def evaluate(context: typer.Context) -> None:
+    """See how a model does with mentalize and without it: worldview."""
+    from .eval import app as eval_app
+
+    typer.main.get_group(eval_app).main(args=context.args, prog_name="mentalize eval", obj=context.obj)
+
+
+@app.command(context_settings=_FORWARDED)
 def memory(context: typer.Context) -> None:
     """See what is remembered about a person, and change it: list, search, why, timeline, correct, forget, export."""
     from .memory import app as memory_app
