@@ -11,7 +11,7 @@ from ..errors import PackError
 from ..packfile import Entry, PackFile
 from ..types import RoleCharter
 
-PACKAGED = ("companion", "support", "tutor")
+PACKAGED = ("clinic_intake", "companion", "support", "tutor", "workplace")
 DEFAULT = "companion"
 
 
@@ -23,7 +23,7 @@ class _CharterFile(Entry):
 
 
 def load_charter(name_or_path: str | Path = DEFAULT) -> RoleCharter:
-    """A packaged charter by name (`companion`, `support`, `tutor`), or a deployment's own by path.
+    """A packaged charter by name (`companion`, `tutor`, …), or a deployment's own by path.
 
     Raises:
         PackError: there is no such charter, or the file is malformed; the message names file and line.

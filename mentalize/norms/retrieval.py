@@ -29,8 +29,13 @@ LEXICAL = 0.4
 NEAR = 0.3
 """Cosine from which a norm that shares no word bears on a message."""
 
-VARIES = 0.5
-"""Weight of a word that stands only in what varies."""
+_MARKS = ".,;:!?…\"'“”‘’()[]"
+
+SAID = 0.5
+"""Weight of a word that stands in what a norm says, and not in when it applies."""
+
+VARIES = 0.25
+"""Weight of a word that stands only in who sees it otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class NormIndex:
     def __init__(self, norms: Iterable[Norm]) -> None:
         self.norms: tuple[Norm, ...] = tuple(norms)
         self._documents = tuple(map(_counts, self.norms))
+        self._calls = tuple(frozenset(terms_of(_condition(norm))) for norm in self.norms)
         lengths = [sum(document.values()) for document in self._documents]
         average = sum(lengths) / len(lengths) if lengths else 1.0
         self._lengths = [K1 * (1 - B + B * length / (average or 1.0)) for length in lengths]
@@ -61,7 +67,7 @@ class NormIndex:
     def search(
         self, words: Mapping[str, str], *, vector: NDArray[np.float32] | None = None, embedder: str = ""
     ) -> list[Hit]:
-        """The norms that share a word with a message, or are near to it in meaning, best first.
+        """The norms that a message calls for, best first: it shares a word with when they apply, or is near in meaning.
 
         Args:
             words: The terms of the message, each with a word that it comes from.
@@ -69,7 +75,7 @@ class NormIndex:
             embedder: The name of the embedder that made it.
         """
         lexical = [self._bm25(number, words) for number in range(len(self.norms))]
-        scores, bears = _scaled(lexical), [score > 0 for score in lexical]
+        scores, bears = _scaled(lexical), [not calls.isdisjoint(words) for calls in self._calls]
         matrix = self._vectors.get(embedder)
         if vector is not None and matrix is not None:
             cosines = [float(value) for value in matrix @ vector]
@@ -103,22 +109,29 @@ class NormIndex:
 
 
 def words_of(texts: Iterable[str]) -> dict[str, str]:
-    """The terms of texts, each with a word that it comes from."""
-    return {term: word for text in texts for word in text.split() for term in terms_of(word)} | {
-        term: term for text in texts for term in terms_of(text)
-    }
+    """The terms of texts, each with a word that it comes from, where one alone gives it."""
+    found: dict[str, str] = {}
+    for text in texts:
+        found |= {term: term for term in terms_of(text)}
+        found |= {term: word.strip(_MARKS).casefold() for word in text.split() for term in terms_of(word)}
+    return found
 
 
 def _text(norm: Norm) -> str:
     return f"{norm.statement} {norm.applies}".strip()
 
 
+def _condition(norm: Norm) -> str:
+    """When it applies, in all its words."""
+    return " ".join((norm.applies, *norm.words, norm.situation or ""))
+
+
 def _counts(norm: Norm) -> Mapping[str, float]:
-    situation = norm.situation or ""
-    counts: Counter[str] = Counter(terms_of(f"{_text(norm)} {' '.join(norm.words)} {situation}"))
+    counts: Counter[str] = Counter(terms_of(_condition(norm)))
     weighted: dict[str, float] = dict(counts)
-    for term in terms_of(norm.varies):
-        weighted.setdefault(term, VARIES)
+    for text, weight in ((norm.statement, SAID), (norm.varies, VARIES)):
+        for term in terms_of(text):
+            weighted.setdefault(term, weight)
     return weighted
 
 
