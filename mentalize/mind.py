@@ -35,7 +35,7 @@ from .llm.examination import RoleReport, examine
 from .llm.model import Model
 from .llm.resolve import resolve
 from .memory.zones import check_zone
-from .norms.conventions import Conventions, even_handed
+from .norms.conventions import Conventions, Meaning, even_handed
 from .norms.forms import fill_forms
 from .open_turn import SATURATED, Event, Finished, OpenTurn, Reply
 from .portal import SyncMind
@@ -76,6 +76,9 @@ ROLES: tuple[RoleName, ...] = ("reason", "judge", "write")
 
 CLOSE_SECONDS = 20.0
 """What is waited for writes when a mind is closed."""
+
+MEANING_SECONDS = 2.0
+"""What the vectors of a message and of norms may take before norms are found by words alone."""
 
 RECORD_SECONDS = 5.0
 """What writing down a turn may take before the reply goes out without it."""
@@ -441,6 +444,7 @@ class Mind:
         remembering = None if _is_of_the_app(turn, risk) else self._turn_memory(turn, kept, losses, charter)
         taken, cue = route_perspectives(turn, perspectives, chosen.effort, choosing=choosing, risk=risk)
         lenses = await self._lenses(circumstances, taken)
+        meaning = await self._meaning(turn, remembering, losses) if chosen.effort is not Effort.NONE else None
         built_in = contract_with_lenses(chosen.effort, CONTRACTS[chosen.effort], len(lenses))
         contract = self._contract(chosen.effort, built_in, PATIENCE if choosing else 1)
         if chosen.effort not in (Effort.NONE, Effort.MINIMAL) or choosing:
@@ -485,7 +489,7 @@ class Mind:
             help_lines=lambda signs: self._help_lines(turn, signs),
             vetted=lambda signs: self._vetted(turn, signs, language),
             forms=lambda perception: self._forms(turn, perception, language),
-            matches=self._conventions.matching(turn.text, circumstances, charter),
+            matches=self._conventions.matching(turn.text, circumstances, charter, meaning),
             perspectives=taken,
             cue=cue,
             may_be_contextual=perspectives is PerspectivesMode.AUTO and not risk,
@@ -507,6 +511,20 @@ class Mind:
         if circumstances.cultures:
             await asyncio.to_thread(self._conventions.read, circumstances)
         return self._conventions.lenses_for(circumstances) if mode is PerspectivesMode.AGENTS else ()
+
+    async def _meaning(self, turn: Turn, memory: TurnMemory | None, losses: list[str]) -> Meaning | None:
+        """What the message means to the norms of stated cultures, by the embedder that memory uses anyway.
+
+        Without it, or where it is late, norms are found by words alone.
+        """
+        if not turn.circumstances.cultures or memory is None or self._only_recalls:
+            return None
+        try:
+            async with asyncio.timeout(MEANING_SECONDS):
+                return await self._conventions.meaning(turn.text, turn.circumstances, self.memory.vectors)
+        except (EmbedderError, TimeoutError) as error:
+            losses.append(f"norms: found by words alone: {_said(error)}")
+            return None
 
     def _route(self, turn: Turn, requested: Effort, risk: Sequence[RiskSign]) -> Route:
         default = Effort.LOW if self._choosing else Effort.MEDIUM

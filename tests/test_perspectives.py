@@ -15,7 +15,7 @@ from mentalize.llm.scripted import FunctionModel, ScriptedModel
 from mentalize.norms.cues import cue_in
 from mentalize.norms.lens import load_lenses
 from mentalize.types import Circumstances, PerspectivesMode, Trace
-from social_script import MESSAGE, PERCEPTION, SCRIPT, SYNTHESIS, note
+from social_script import JUDGEMENT, MESSAGE, PERCEPTION, REFINEMENT, SCRIPT, SYNTHESIS, note
 
 VALUE = "Should I move out before I marry?"
 LENSES = ("western", "east_asian", "south_asian", "islamic", "african", "latin_american", "indigenous")
@@ -295,6 +295,66 @@ async def test_what_is_stated_reaches_the_thinking_and_the_plan(mind: Build) -> 
     assert trace.plan and trace.plan.formality == 5
     prior = next(call for call in trace.requests if call.purpose == "prior")
     assert "Japanese" not in "".join(message.text for message in prior.messages)
+
+
+async def test_norms_of_a_stated_culture_reach_the_trace_and_the_reply(mind: Build) -> None:
+    text = "My uncle refused the gift twice. Should I insist?"
+    log = [{"norm": "china.refusal.decline_first", "element": "refused", "transformation": "may be courtesy"}]
+    first = {**REFINEMENT["refined"][0], "log": log}
+    answers = {"refine": {**REFINEMENT, "refined": [first, *REFINEMENT["refined"][1:]]}}
+    stated = Circumstances(cultures=("Chinese",))
+    trace = (await mind(answers).reply(text, effort="medium", circumstances=stated, perspectives="off")).trace
+    use = next(item for item in trace.norms if item.norm.id == "china.refusal.decline_first")
+    assert use.changed == ("h1",) and use.in_plan
+    assert use.reason.startswith("China is stated; shares ")
+    assert use.norm.statement in written(trace)
+    assert any(use.norm.statement in call.messages[-1].text for call in trace.requests if call.purpose == "refine")
+
+
+async def test_norms_are_found_by_meaning_where_memory_has_an_embedder(mind: Build, tmp_path: Path) -> None:
+    from mentalize.mind import memories_of
+    from mentalize.settings import Settings
+
+    url = f"sqlite:///{tmp_path / 'memory.db'}"
+    async with memories_of(Settings(memory={"url": url})) as memories:
+        text, stated = "I turned up half an hour behind schedule.", Circumstances(cultures=("German",))
+        model = ScriptedModel(SCRIPT)
+        async with Mind(model=model, cache_folder=tmp_path, store=memories) as one:
+            by_meaning = (await one.reply(text, Identity("app", "ann"), effort="low", circumstances=stated)).trace
+            by_words = (await one.reply(text, effort="low", circumstances=stated)).trace
+    assert by_meaning.failures == ()
+    assert any(use.norm.id == "germany.time.punctual" and "near" in use.reason for use in by_meaning.norms)
+    assert not any(use.norm.culture for use in by_words.norms)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "negation", "expected", "consistent"),
+    [
+        ("bad", "good", "bad", True),
+        ("good", "bad", "good", True),
+        ("good", "neutral", "good", True),
+        ("bad", "bad", "neutral", False),
+        ("good", "good", "neutral", False),
+        ("neutral", "neutral", "neutral", True),
+    ],
+)
+async def test_a_judgement_holds_only_if_it_flips_with_the_act(
+    mind: Build, verdict: str, negation: str, expected: str, consistent: bool
+) -> None:
+    judged = {**JUDGEMENT, "verdict": verdict, "negation_verdict": negation, "norms": ["[role.answer_the_need]", "x"]}
+    trace = (await mind({"refine": {**REFINEMENT, "judgement": judged}}).reply(MESSAGE, effort="medium")).trace
+    assert trace.judgement and (trace.judgement.verdict, trace.judgement.consistent) == (expected, consistent)
+    assert trace.judgement.norms == ("role.answer_the_need",)
+    assert trace.reply_origin == "writer"  # it annotates and vetoes nothing
+
+
+async def test_what_a_hard_norm_forbids_stays_bad(mind: Build) -> None:
+    judged = {**JUDGEMENT, "verdict": "bad", "negation_verdict": "bad", "norms": ["ethical.no_harm"]}
+    trace = (await mind({"refine": {**REFINEMENT, "judgement": judged}}).reply(MESSAGE, effort="medium")).trace
+    assert trace.judgement and (trace.judgement.verdict, trace.judgement.consistent) == ("bad", False)
+    without = {**JUDGEMENT, "act": ""}
+    trace = (await mind({"refine": {**REFINEMENT, "judgement": without}}).reply(MESSAGE, effort="medium")).trace
+    assert trace.judgement is None
 
 
 async def test_what_a_request_leaves_out_is_as_the_settings_say(mind: Build) -> None:

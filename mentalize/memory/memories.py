@@ -140,6 +140,11 @@ class Memories:
         return cls(store, embedder, index=index, clock=clock, zone=zone, **others)
 
     @property
+    def vectors(self) -> Embedder:
+        """What makes vectors, for those who look for something else by the same meaning."""
+        return self._embedder
+
+    @property
     def embedder(self) -> str:
         """The name of the embedder whose vectors are read."""
         return self._embedder.name

@@ -7,14 +7,27 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..terms import fold
-from ..types import Circumstances, Lens, Norm, NormMatch, Perception, RoleCharter
+from ..types import Circumstances, Embedder, Lens, Norm, NormMatch, Perception, RoleCharter
 from .charter import PACKAGED, load_charter
 from .lens import chosen_lenses, load_lenses
 from .library import NormLibrary
 from .pack import read_pack
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """A message's vector, and the name of what made it."""
+
+    vector: NDArray[np.float32]
+    embedder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +90,18 @@ class Conventions:
         """Read the norms of stated cultures, which `matching` would do otherwise."""
         self.library.matches("", circumstances=circumstances)
 
+    async def meaning(self, text: str, circumstances: Circumstances, embedder: Embedder) -> Meaning:
+        """What a message means to the norms of the stated cultures.
+
+        Raises:
+            EmbedderError: the model cannot be loaded or gave no vectors.
+        """
+        await self.library.embed(embedder, circumstances)
+        [vector] = await embedder.embed([text], query=True)
+        return Meaning(vector, embedder.name)
+
     def matching(
-        self, text: str, circumstances: Circumstances, charter: RoleCharter
+        self, text: str, circumstances: Circumstances, charter: RoleCharter, meaning: Meaning | None = None
     ) -> Callable[[Perception | None], tuple[NormMatch, ...]]:
         """How to find the norms that bear on a message; each perception of it is looked up once."""
         found: dict[int, tuple[NormMatch, ...]] = {}
@@ -87,7 +110,12 @@ class Conventions:
             key = id(perception)
             if key not in found:
                 found[key] = self.library.matches(
-                    text, circumstances=circumstances, charter=charter.id, perception=perception
+                    text,
+                    circumstances=circumstances,
+                    charter=charter.id,
+                    perception=perception,
+                    vector=meaning.vector if meaning else None,
+                    embedder=meaning.embedder if meaning else "",
                 )
             return found[key]
 

@@ -79,7 +79,7 @@ class NormIndex:
         matrix = self._vectors.get(embedder)
         if vector is not None and matrix is not None:
             cosines = [float(value) for value in matrix @ vector]
-            fused = zip(scores, _scaled(cosines), strict=True)
+            fused = zip(scores, _scaled(cosines, low=min(cosines, default=0.0)), strict=True)
             scores = [LEXICAL * words + (1 - LEXICAL) * meaning for words, meaning in fused]
             bears = [shares or cosine >= NEAR for shares, cosine in zip(bears, cosines, strict=True)]
         order = sorted(filter(bears.__getitem__, range(len(scores))), key=lambda number: -scores[number])
@@ -135,7 +135,7 @@ def _counts(norm: Norm) -> Mapping[str, float]:
     return weighted
 
 
-def _scaled(scores: Sequence[float]) -> list[float]:
-    """Scores divided so that the best is 1; for cosines, from the least to the best."""
-    low, high = min(0.0, *scores) if scores else 0.0, max(scores, default=0.0)
+def _scaled(scores: Sequence[float], *, low: float = 0.0) -> list[float]:
+    """Scores scaled so that `low` is 0 and the best is 1."""
+    high = max(scores, default=low)
     return [(score - low) / (high - low) if high > low else 0.0 for score in scores]
