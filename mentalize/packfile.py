@@ -60,7 +60,9 @@ class PackFile:
         try:
             return model.model_validate(self.table())
         except ValidationError as error:
-            first = error.errors()[0]
+            found = error.errors()
+            # A misspelt key is also a missing one, and says more.
+            first = next((item for item in found if item["type"] == "extra_forbidden"), found[0])
             raise self.fault(first["loc"], _explain(first["type"], first["loc"], first["msg"])) from error
 
     def table(self) -> dict[str, Any]:

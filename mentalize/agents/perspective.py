@@ -22,6 +22,10 @@ WORDS = 120
 """Words of a note."""
 
 
+TOKENS = 360
+"""Tokens that it may take, as JSON."""
+
+
 class LensAnswer(BaseModel):
     """What the model fills in."""
 
@@ -59,7 +63,7 @@ class Perspective:
     lens: Lens
     brief: bool = False
     """Whether a small model answers, which is asked for less."""
-    max_tokens: int = 360
+    max_tokens: int = TOKENS
 
     async def __call__(self, turn: Turn) -> LensNote | None:
         """The note; None where the lens has nothing to say to the message, or nothing that may stand."""

@@ -13,6 +13,7 @@ from ..agents.feeling_scorer import FeelingInputs, FeelingScorer
 from ..agents.foreseer import ForeseeInputs, Foreseer
 from ..agents.hypothesizer import HypothesiseInputs, Hypothesizer
 from ..agents.perceiver import PerceiveInputs, Perceiver
+from ..agents.perspective import TOKENS as NOTE
 from ..agents.perspective import LensInputs, Perspective
 from ..agents.planner import Act
 from ..agents.plausibility_scorer import PlausibilityScorer, PlausibleInputs
@@ -280,7 +281,7 @@ def assemble(
                 prompt=prompts.perspective_brief if choosing else prompts.perspective,
                 lens=lens,
                 brief=choosing,
-                max_tokens=BRIEF_NOTE if choosing else Perspective.max_tokens,
+                max_tokens=BRIEF_NOTE if choosing else NOTE,
             )
             for lens in lenses
         ),
