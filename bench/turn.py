@@ -4,7 +4,8 @@ A scripted OpenAI-compatible server on loopback, in a process of its own, answer
 valid value that the judges like. The replay sends the 37 calls of MetaMind's released code (arXiv 2505.18943, commit
 866aaf6: 7,835 prompt tokens, 878 completion tokens) one after another through the same client to the same server.
 
-Exits with 1 if `medium` is not four calls deep, or not seven times as fast as the replay at 200 ms per call.
+Exits with 1 if `medium` is not four calls deep, or not seven times as fast as the replay at 200 ms per call, or if
+lenses make it deeper.
 """
 
 import argparse
@@ -33,6 +34,9 @@ REPLAY_COMPLETION_TOKENS = 878
 
 DEPTH = 4
 """Calls of a `medium` turn that wait for one another."""
+WITH_LENSES = "medium, seven lenses"
+LENS_CALLS = 8
+"""Further calls of a turn that asks seven lenses: one each, and their synthesis. It is no deeper."""
 SPEEDUP = 7.0
 """How many times faster than the replay a `medium` turn is, at least, at `SPEEDUP_AT` per call."""
 SPEEDUP_AT = 0.2
@@ -145,16 +149,19 @@ async def efforts(base_url: str, per_call: float, turns: Callable[[str], int]) -
         )
         mind = Mind(settings)
 
-        async def once(effort: str) -> tuple[int, int]:
-            trace = (await mind.reply([{"role": "user", "content": MESSAGE}], effort=effort)).trace
+        async def once(effort: str, perspectives: str = "off") -> tuple[int, int]:
+            message = {"role": "user", "content": MESSAGE}
+            trace = (await mind.reply([message], effort=effort, perspectives=perspectives)).trace
             if trace.failures:
                 raise RuntimeError(f"A {effort} turn left something out: {'; '.join(trace.failures)}")
             return trace.calls, trace.depth
 
         try:
-            return [
+            rows = [
                 await timed(effort, per_call, turns(effort), lambda effort=effort: once(effort)) for effort in EFFORTS
             ]
+            rows.append(await timed(WITH_LENSES, per_call, turns("high"), lambda: once("medium", "agents")))
+            return rows
         finally:
             await mind.close()
 
@@ -237,6 +244,10 @@ def faults(rows: list[Row]) -> list[str]:
         if row.name == "medium" and row.depth != DEPTH
     ]
     for row in rows:
+        if row.name == WITH_LENSES:
+            plain = find(rows, "medium", row.per_call)
+            if (row.calls, row.depth) != (plain.calls + LENS_CALLS, plain.depth):
+                found.append(f"seven lenses make {row.calls - plain.calls} calls and {row.depth - plain.depth} deeper")
         if row.name == "medium" and row.per_call == SPEEDUP_AT and speedup(rows, row) < SPEEDUP:
             found.append(f"medium is {speedup(rows, row):.1f} times faster than the replay, not {SPEEDUP:.0f}")
     return found

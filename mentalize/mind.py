@@ -460,6 +460,7 @@ class Mind:
             zone=self._zone(who),
             circumstances=circumstances,
             lenses=lenses,
+            traditions=self._conventions.traditions(circumstances),
             even_handed=even_handed(),
         )
         return TurnContext(

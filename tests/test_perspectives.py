@@ -473,3 +473,10 @@ async def test_no_name_makes_a_culture(mind: Build, name: str) -> None:
 def test_there_are_fifty_names_in_twenty_languages() -> None:
     assert len({*NAMES, *(name for name, _ in GREETINGS.values())}) >= 50
     assert len(GREETINGS) >= 20
+
+
+async def test_a_reply_may_say_again_which_traditions_it_was_told_of(mind: Build) -> None:
+    named = "; ".join(f"{lens.name}: {lens.traditions[0]}" for lens in load_lenses())
+    trace = (await mind({"write": f"{named}."}).reply(VALUE, effort="medium", perspectives="contextual")).trace
+    assert trace.reply.startswith("Western: liberalism")  # no leak of instructions
+    assert load_lenses()[0].traditions[0] in written(trace)

@@ -24,6 +24,7 @@ from mentalize.evals.worldview_report import report_of
 from mentalize.llm.model import Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
 from mentalize.norms.lens import load_lenses
+from mentalize.prompts.library import Library
 from openai_server import OpenAIServer
 from social_script import SCRIPT
 
@@ -117,7 +118,7 @@ async def test_a_model_can_find_references_and_invents_none() -> None:
             {"quote": "Utilitarian gains", "perspective": "Martian", "sentiment": "neutral"},
         ]
     }
-    found = await ByModel.of(ScriptedModel({"references": answer}), LENSES)(ONE)
+    found = await ByModel.of(ScriptedModel({"references": answer}), LENSES, Library())(ONE)
     assert [(item.lens, item.words, item.sentiment) for item in found] == [("western", "Kantian duty", "positive")]
 
 

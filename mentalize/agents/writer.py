@@ -58,7 +58,9 @@ class SetOutInputs:
 
 @dataclass(frozen=True, slots=True)
 class PrinciplesInputs:
-    """The principles have no holes."""
+    """What the principles are filled with: what is meant to be said again must not stand in a prompt itself."""
+
+    traditions: str
 
 
 BRIEF_ANCHORS = 2
@@ -74,6 +76,8 @@ class Guidance:
 
     prompt: Prompt[WriteInputs]
     principles: Prompt[PrinciplesInputs]
+    traditions: tuple[str, ...]
+    """Those that the principles name."""
 
     def __call__(self, plan: Plan, critique: str) -> str:
         return self.prompt.render(
@@ -89,7 +93,7 @@ class Guidance:
                 ask=_question(plan),
                 critique=_reason(critique),
                 norms=_usual(plan.norms),
-                perspectives=_perspectives(plan, self.principles),
+                perspectives=_perspectives(plan, self.principles, self.traditions),
             )
         )
 
@@ -105,10 +109,12 @@ class BriefGuidance:
     prompt: Prompt[BriefWriteInputs]
     set_out: Prompt[SetOutInputs]
     principles: Prompt[PrinciplesInputs]
+    traditions: tuple[str, ...]
+    """Those that the principles name."""
 
     def __call__(self, plan: Plan, critique: str) -> str:
         if plan.multiplex:
-            views = _perspectives(plan, self.principles)
+            views = _perspectives(plan, self.principles, self.traditions)
             return self.set_out.render(SetOutInputs(views, _usual(plan.norms), _reason(critique)))
         anchors = [shortened(anchor, BRIEF_ANCHOR) for anchor in plan.anchors[:BRIEF_ANCHORS]]
         inputs = BriefWriteInputs(
@@ -142,12 +148,12 @@ def _usual(norms: Sequence[str]) -> str:
     )
 
 
-def _perspectives(plan: Plan, principles: Prompt[PrinciplesInputs]) -> str:
+def _perspectives(plan: Plan, principles: Prompt[PrinciplesInputs], traditions: Sequence[str]) -> str:
     """The lenses' views, or the principles where no lens was asked; empty where none is wanted."""
     if not plan.multiplex:
         return ""
     if not plan.perspectives:
-        return principles.render(PrinciplesInputs())
+        return principles.render(PrinciplesInputs(bullets(traditions)))
     return f"How several traditions see it:\n{fence('perspectives', bullets(plan.perspectives))}"
 
 

@@ -169,6 +169,7 @@ def _extract(how: ExtractName, settings: Settings, lenses: Sequence[Lens]) -> Ex
     if how == "lexicon":
         return ByLexicon(lenses)
     from ..llm.resolve import resolve
+    from ..prompts.library import Library
 
     binding = settings.binding("judge")
     model = resolve(
@@ -181,7 +182,7 @@ def _extract(how: ExtractName, settings: Settings, lenses: Sequence[Lens]) -> Ex
         concurrency=settings.concurrency,
         attempts=settings.retries + 1,
     )
-    return ByModel.of(model, lenses)
+    return ByModel.of(model, lenses, Library(settings.prompts))
 
 
 def _show(kept: Run, lenses: Sequence[Lens], configuration: dict[str, Any], seed: int, out: Console) -> None:

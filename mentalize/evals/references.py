@@ -62,9 +62,8 @@ class ByModel:
     extractor: ReferenceExtractor
 
     @classmethod
-    def of(cls, model: Model, lenses: Sequence[Lens]) -> ByModel:
-        """With the prompts in force."""
-        library = Library()
+    def of(cls, model: Model, lenses: Sequence[Lens], library: Library) -> ByModel:
+        """With the prompts of a library."""
         framing = Framing.plain(library.get("preamble_lens", PlainPreambleInputs), longest=_LONGEST)
         prompt = library.get("references", ReferencesInputs)
         return cls(ReferenceExtractor(model=model, framing=framing, prompt=prompt, lenses=tuple(lenses)))

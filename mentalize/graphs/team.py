@@ -28,6 +28,7 @@ from ..agents.question import (
     StatedInputs,
 )
 from ..agents.reader import Reader, ReadInputs
+from ..agents.reference_extractor import ReferencesInputs
 from ..agents.refiner import RefineInputs, Refiner
 from ..agents.rememberer import Rememberer, RememberInputs
 from ..agents.rubric_scorer import RubricInputs, RubricScorer
@@ -105,6 +106,7 @@ class Prompts:
     perspective_brief: Prompt[LensInputs]
     synthesise: Prompt[SynthesisInputs]
     synthesise_brief: Prompt[SynthesisInputs]
+    references: Prompt[ReferencesInputs]
     validate: Prompt[ValidateInputs]
     gate: Prompt[GateInputs]
     plausible: Prompt[PlausibleInputs]
@@ -152,6 +154,7 @@ class Prompts:
             perspective_brief=library.get("perspective_brief", LensInputs),
             synthesise=library.get("synthesise", SynthesisInputs),
             synthesise_brief=library.get("synthesise_brief", SynthesisInputs),
+            references=library.get("references", ReferencesInputs),
             validate=library.get("validate", ValidateInputs),
             gate=library.get("gate", GateInputs),
             plausible=library.get("plausible", PlausibleInputs),
@@ -231,6 +234,7 @@ def assemble(
     zone: str = "UTC",
     circumstances: Circumstances = NOTHING_STATED,
     lenses: Sequence[Lens] = (),
+    traditions: tuple[str, ...] = (),
     even_handed: tuple[Norm, ...] = (),
 ) -> Team:
     """The agents for one turn; under the choosing strategy with the prompts for a small model.
@@ -244,7 +248,8 @@ def assemble(
         scope: Whose turn it is: nobody else's cached answers are used, and nobody else gets this turn's.
         zone: IANA zone of the person.
         circumstances: What is stated about the person and the setting.
-        lenses: Those that may be asked, in order.
+        lenses: Those that are asked, in order.
+        traditions: Those that a writer is told of where no lens is asked.
         even_handed: The norms of a reply that sets out several traditions.
     """
     stated = _stated(prompts.stated, circumstances)
@@ -260,13 +265,13 @@ def assemble(
             prompts.preamble_lens, longest=SHORT_CONVERSATION, scope=scope, zone=zone, stated=stated
         )
         read = BriefReader(model=reason, framing=framing, prompt=prompts.read_brief)
-        guidance = BriefGuidance(prompts.write_brief, prompts.set_out_brief, prompts.principles_brief)
+        guidance = BriefGuidance(prompts.write_brief, prompts.set_out_brief, prompts.principles_brief, traditions)
     else:
         framing = about_values = Framing.full(prompts.preamble, charter, scope=scope, zone=zone, stated=stated)
         inputs = PreambleInputs(charter.role, bullets(charter.duties), bullets(charter.limits))
         persona = Persona(system(prompts.persona.render(inputs)), prompts.persona.id)
         read = Reader(model=reason, framing=framing, prompt=prompts.read, count=min(hypotheses, BRIEF_HYPOTHESES))
-        guidance = Guidance(prompts.write, prompts.principles)
+        guidance = Guidance(prompts.write, prompts.principles, traditions)
     return Team(
         perceiver=Perceiver(model=reason, framing=framing, prompt=prompts.perceive),
         hypothesizer=Hypothesizer(model=reason, framing=framing, prompt=prompts.hypothesise, count=hypotheses),

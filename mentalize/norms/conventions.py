@@ -123,8 +123,14 @@ class Conventions:
 
     def lenses_for(self, circumstances: Circumstances) -> tuple[Lens, ...]:
         """The lenses that are asked, those nearest to the person's stated cultures first."""
+        if not circumstances.cultures:
+            return self.lenses
         near = [lens for stated in circumstances.cultures if (lens := self._lens_of(stated))]
         return tuple(sorted(self.lenses, key=lambda lens: near.index(lens.id) if lens.id in near else len(near)))
+
+    def traditions(self, circumstances: Circumstances) -> tuple[str, ...]:
+        """What each lens draws on first, in the same order."""
+        return tuple(f"{lens.name}: {lens.traditions[0]}" for lens in self.lenses_for(circumstances))
 
     def _lens_of(self, stated: str) -> str:
         """The lens that a stated culture is nearest to, or that it names; empty where none is."""
