@@ -480,3 +480,13 @@ async def test_a_reply_may_say_again_which_traditions_it_was_told_of(mind: Build
     trace = (await mind({"write": f"{named}."}).reply(VALUE, effort="medium", perspectives="contextual")).trace
     assert trace.reply.startswith("Western: liberalism")  # no leak of instructions
     assert load_lenses()[0].traditions[0] in written(trace)
+
+
+@pytest.mark.local_model
+async def test_the_embedded_model_speaks_for_lenses_and_sets_them_out(tmp_path: Path) -> None:
+    async with Mind(model="embedded", lenses=("western", "african", "islamic")) as one:
+        reply = await one.reply(VALUE, effort="minimal", perspectives="agents")
+    assert reply.trace.multiplex and len(reply.trace.multiplex.notes) >= 2
+    assert all(item.reading for item in reply.trace.multiplex.notes)
+    assert reply.trace.reply_origin == "writer" and len(reply.text) > 100
+    assert reply.trace.structured.failed == 0

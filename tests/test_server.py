@@ -48,3 +48,38 @@ async def test_what_passes_through_is_the_upstreams_own(tmp_path: Path, model: s
         sent = endpoint.upstream.requests[-1].body
     assert answer.status_code == 200 and answer.json()["model"] == model
     assert sent == {**body, "model": "scripted"}
+
+
+VALUE = [{"role": "user", "content": "Should I move out before I marry?"}]
+
+
+async def test_what_is_known_of_a_person_and_the_setting_comes_with_the_request(tmp_path: Path) -> None:
+    stated = {"cultures": ["Ghanaian"], "charter": "tutor", "domain": "education", "formality": 4}
+    async with served(tmp_path) as endpoint, httpx.AsyncClient(base_url=endpoint.base_url) as client:
+        asked = {**ASK, "messages": VALUE, "mentalize": {**stated, "perspectives": "agents"}}
+        answer = await client.post("/chat/completions", json=asked)
+        trace = (await client.get(f"/turns/{answer.headers['x-mentalize-turn']}")).json()
+        by_header = await client.post(
+            "/chat/completions", json={**ASK, "messages": VALUE}, headers={"X-Mentalize-Perspectives": "off"}
+        )
+    assert answer.headers["x-mentalize-perspectives"] == "agents" and answer.headers["x-mentalize-calls"] == "16"
+    assert trace["circumstances"] == {**stated, "charter": "tutor"}
+    assert trace["multiplex"]["notes"][0]["lens"] == "african"
+    assert by_header.headers["x-mentalize-perspectives"] == "off" and by_header.headers["x-mentalize-calls"] == "8"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"charter": "../../etc/passwd"}, "charter"),
+        ({"formality": 9}, "formality"),
+        ({"cultures": ["x"] * 7}, "cultures"),
+        ({"cultures": ["a\nb"]}, "control characters"),
+        ({"perspectives": "sometimes"}, "perspectives"),
+    ],
+)
+async def test_what_cannot_be_stated_is_a_400(tmp_path: Path, given: dict[str, object], said: str) -> None:
+    async with served(tmp_path) as endpoint, httpx.AsyncClient(base_url=endpoint.base_url) as client:
+        answer = await client.post("/chat/completions", json={**ASK, "mentalize": given})
+    assert answer.status_code == 400 and said in answer.json()["error"]["message"]
+    assert endpoint.upstream.requests == []

@@ -73,7 +73,7 @@ def perspectives(
     if as_json:
         sys.stdout.write(_as_json(reply, lenses) + "\n")
     else:
-        _print(reply, lenses, console())
+        print_perspectives(reply, lenses, console())
 
 
 async def _asked(settings: Settings, question: str, effort: EffortName) -> Reply:
@@ -97,7 +97,8 @@ def _distribution(reply: Reply, lenses: Sequence[Lens]) -> Distribution:
     return distribution_of(found_by_lexicon(reply.text, lenses), [lens.id for lens in lenses])
 
 
-def _print(reply: Reply, lenses: Sequence[Lens], out: Console) -> None:
+def print_perspectives(reply: Reply, lenses: Sequence[Lens], out: Console) -> None:
+    """Print each lens' note, what they share and where they differ, the reply, and whom it speaks of."""
     from rich.text import Text
     from rich.tree import Tree
 
