@@ -134,6 +134,14 @@ def test_the_packaged_cultures_cover_what_conversation_needs() -> None:
         assert sum(bool(norm.varies) for norm in own) >= 4, culture.id
 
 
+def test_the_documentation_counts_them_right() -> None:
+    norms = [norm for norm in packaged() if norm.culture]
+    checked, cultures = sum(norm.checked for norm in norms), len(NormLibrary.load().cultures())
+    page = " ".join((Path(__file__).parents[1] / "docs" / "norms.md").read_text(encoding="utf-8").split())
+    assert f"{len(norms)} norms of {cultures} cultures" in page
+    assert f"For {checked} of the {len(norms)} the source was opened" in page
+
+
 @pytest.mark.parametrize("norm", [norm for norm in packaged() if norm.culture], ids=lambda norm: norm.id)
 def test_a_packaged_cultural_norm_says_what_is_done_and_by_whose_account(norm: Norm) -> None:
     assert norm.id.startswith(f"{norm.culture}.{norm.situation}.")
