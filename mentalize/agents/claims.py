@@ -10,6 +10,7 @@ from ..safety.stereotypes import generalisations
 SHORT = 100
 """Characters of a text that may lack its full stop without having been cut."""
 
+_BULLETS = ">:-–•* "
 _ENDS = '.!?…。！？"”’)'
 _END = re.compile(r"[.!?…。！？][\"'”’)]*(?= )|[。！？]")
 
@@ -18,7 +19,7 @@ def standing(text: str) -> str:
     """`text` in one line, without sentences that say how a whole people is; empty if it gives orders."""
     for sentence in generalisations(text):
         text = text.replace(sentence, " ")
-    text = whole(" ".join(text.split()))
+    text = whole(" ".join(text.split()).lstrip(_BULLETS))
     return "" if gives_order(text) else text
 
 

@@ -69,6 +69,12 @@ def perspectives(
     if effort == "none":
         raise InputError("Effort `none` asks no lens.", hint="Use minimal, low, medium or high.")
     prepare(settings)
+    if settings.binding("reason").model.split("/")[0] == "embedded":
+        console(error=True).print(
+            "The embedded model is small: much of what it attributes to a tradition is wrong. Name a better one with "
+            "--model.",
+            style="yellow",
+        )
     reply = asyncio.run(_asked(settings, whole(question), effort))
     if as_json:
         sys.stdout.write(_as_json(reply, lenses) + "\n")
