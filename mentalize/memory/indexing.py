@@ -78,12 +78,11 @@ class Indexing:
         Raises:
             EmbedderError: the embedder gave no vectors, of one text or of any; what has none stays due.
         """
-        kept = {} if who is None else self._passed_over
-        self._passed_over = {sequence: entry for sequence, entry in kept.items() if not _is_of(entry[0], who)}
         total = 0
         if progress is not None:
+            self._ask_again(who)
             total = len(await self._threads.run(self._due, who, _COUNTED))
-        return await self._pass(who, None, progress, total)
+        return await self._pass(who, None, progress, total, afresh=True)
 
     async def vector(self, text: str, *, soon: bool = False) -> NDArray[np.float32] | None:
         """The vector of a question; None when the embedder fails, which is logged once.
@@ -135,13 +134,19 @@ class Indexing:
             self._tell(error)
             return 0
 
-    async def _pass(self, who: Identity | None, most: int | None, progress: Progress | None, total: int) -> int:
+    async def _pass(
+        self, who: Identity | None, most: int | None, progress: Progress | None, total: int, *, afresh: bool = False
+    ) -> int:
+        """Empty the outbox; `afresh` asks again for what was passed over, also by a pass that is just ending."""
         done, last = 0, -1
         failed: EmbedderError | None = None
         lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
         while most is None or done < most:
             size = _BATCH if most is None else min(_BATCH, most - done)
             async with lock:
+                if afresh:
+                    self._ask_again(who)
+                    afresh = False
                 entries = await self._threads.run(self._due, who, size)
                 if not entries or entries[-1].sequence == last:
                     break
@@ -164,6 +169,10 @@ class Indexing:
         self._passed_over = {sequence: entry for sequence, entry in self._passed_over.items() if entry[1] > now}
         entries = self._store.outbox(self._name(), limit=most + len(self._passed_over), who=who)
         return [entry for entry in entries if entry.sequence not in self._passed_over][:most]
+
+    def _ask_again(self, who: Identity | None) -> None:
+        kept = {} if who is None else self._passed_over
+        self._passed_over = {sequence: entry for sequence, entry in kept.items() if not _is_of(entry[0], who)}
 
     def _pass_over(self, entry: Unindexed) -> None:
         self._passed_over[entry.sequence] = entry.who, time.monotonic() + _PASSED_OVER_SECONDS
