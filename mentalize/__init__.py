@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from .llm.scripted import FunctionModel, ScriptedModel
     from .memory.memories import Explanation, Memories, Restored, Statistics, Timeline
     from .memory.store import Deletion, Filter
-    from .mind import Event, Finished, Mind, Reply, RoleReport, StageFinished, StageStarted, SyncMind, TextDelta
+    from .mind import (
+        Event,
+        Finished,
+        GuidedTurn,
+        Mind,
+        Reply,
+        RoleReport,
+        StageFinished,
+        StageStarted,
+        SyncMind,
+        TextDelta,
+    )
     from .settings import Settings
     from .types import (
         Circumstances,
@@ -68,6 +79,7 @@ __all__ = [
     "Filter",
     "Finished",
     "FunctionModel",
+    "GuidedTurn",
     "Identity",
     "InputError",
     "Lens",
@@ -126,6 +138,7 @@ _HOME = {
     "mind": (
         "Event",
         "Finished",
+        "GuidedTurn",
         "Mind",
         "Reply",
         "RoleReport",

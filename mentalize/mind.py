@@ -31,6 +31,7 @@ from .agents.quotes import quoted
 from .errors import EmbedderError, InputError, MentalizeError, ModelError, ModelNotFound, ModelRefused, StoreError
 from .graphs.events import StageFinished, StageStarted, TextDelta, TextHeld, TurnStarted
 from .graphs.turnstile import Turnstile
+from .guided_turn import GuidedTurn, understood
 from .llm.examination import RoleReport, examine
 from .llm.model import Model
 from .llm.resolve import resolve
@@ -249,6 +250,38 @@ class Mind:
             stated = self._stated(circumstances)
             context = await self._begin(messages, who, effort, memory, parameters or {}, mode, at_most, stated, wanted)
         return OpenTurn(context, self._models["write"], self._busy, self._conclude)
+
+    async def guide(
+        self,
+        messages: Messages,
+        who: Identity | None = None,
+        effort: Effort | str | None = None,
+        memory: MemoryMode | str | None = None,
+        *,
+        circumstances: Circumstances | None = None,
+        perspectives: PerspectivesMode | str | None = None,
+    ) -> GuidedTurn:
+        """Understand the last message and plan the reply, for a chatbot of your own that writes it.
+
+            guided = await mind.guide(messages, who)
+            answer = await chatbot(guided.messages)
+            await guided.conclude(answer)
+
+        At `low` one model call goes before the chatbot's own, at `medium` two deep. Takes what `reply` takes.
+
+        Raises:
+            InputError: as for `reply`.
+        """
+        turn = await self.begin(
+            messages,
+            who,
+            effort,
+            memory,
+            mode=StreamMode.GATED,
+            circumstances=circumstances,
+            perspectives=perspectives,
+        )
+        return await understood(turn)
 
     @cached_property
     def upstreams(self) -> tuple[str, ...]:
@@ -792,6 +825,7 @@ __all__ = [
     "SATURATED",
     "Event",
     "Finished",
+    "GuidedTurn",
     "Mind",
     "OpenTurn",
     "Reply",

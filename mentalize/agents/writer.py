@@ -223,11 +223,15 @@ class Writer:
         if plan is None:
             return asked
         asked = replace(asked, max_tokens=self._longest(plan), prompts=self.guidance.prompts(plan))
-        *before, last = map(_without_guidance, turn.messages)
-        guided = (*before, _with_text(last, _guided(self.guidance(plan, critique))))
-        if any(message.role in ("system", "developer") for message in before):
+        guided = self.guided(turn, plan, critique=critique)
+        if any(message.role in ("system", "developer") for message in guided[:-1]):
             return replace(asked, messages=guided)
         return replace(asked, messages=(self.persona.message, *guided), prompts=(self.persona.prompt, *asked.prompts))
+
+    def guided(self, turn: Turn, plan: Plan, *, critique: str = "") -> tuple[Message, ...]:
+        """The conversation with the guidance at its end."""
+        *before, last = map(_without_guidance, turn.messages)
+        return (*before, _with_text(last, _guided(self.guidance(plan, critique))))
 
     def _longest(self, plan: Plan) -> int | None:
         return self.set_out_tokens if plan.multiplex else self.max_tokens

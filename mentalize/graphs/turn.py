@@ -41,9 +41,12 @@ _Builder = Any
 """LangGraph's classes; their own types leave too much unknown to be checked against."""
 
 
-@lru_cache(maxsize=4 * len(Effort))
-def graph(effort: Effort, *, choosing: bool = False, lenses: bool = False) -> _Graph:
-    """The compiled graph of `effort`, with the choosing strategy's stages or without, with lenses or without."""
+@lru_cache(maxsize=8 * len(Effort))
+def graph(effort: Effort, *, choosing: bool = False, lenses: bool = False, planning: bool = False) -> _Graph:
+    """The compiled graph of `effort`, with the choosing strategy's stages or without, with lenses or without.
+
+    `planning` ends it at the plan, for a reply that somebody else writes.
+    """
     build = {
         Effort.NONE: _none,
         Effort.MINIMAL: _minimal,
@@ -52,7 +55,7 @@ def graph(effort: Effort, *, choosing: bool = False, lenses: bool = False) -> _G
         Effort.HIGH: _medium,
     }[effort]
     builder: _Builder = StateGraph(State, context_schema=TurnContext)
-    build(builder, effort, choosing, lenses and effort is not Effort.NONE)
+    build(builder, effort, choosing, lenses and effort is not Effort.NONE, planning)
     return builder.compile()
 
 
@@ -72,15 +75,23 @@ def contract_with_lenses(effort: Effort, contract: Contract, lenses: int) -> Con
     return replace(contract, calls=contract.calls + lenses + 1, depth=contract.depth + deeper)
 
 
-def _running(context: TurnContext) -> _Graph:
+def _running(context: TurnContext, *, planning: bool = False) -> _Graph:
     lenses = context.perspectives is PerspectivesMode.AGENTS
-    return graph(context.effort, choosing=context.choosing, lenses=lenses)
+    return graph(context.effort, choosing=context.choosing, lenses=lenses, planning=planning)
 
 
 async def run(context: TurnContext) -> State:
     """Run a turn to its end."""
     with _unobserved():
         return cast("State", await _running(context).ainvoke(State(), _CONFIG, context=context))
+
+
+async def understand(context: TurnContext) -> State:
+    """Run a turn up to its plan, for a reply that somebody else writes; what passes through needs none."""
+    if context.effort is Effort.NONE:
+        return State()
+    with _unobserved():
+        return cast("State", await _running(context, planning=True).ainvoke(State(), _CONFIG, context=context))
 
 
 async def stream(context: TurnContext) -> AsyncGenerator[TurnEvent | State]:
@@ -104,21 +115,21 @@ def _unobserved() -> AbstractContextManager[None]:
     return cast("Any", run_helpers).tracing_context(enabled=False)
 
 
-def _none(builder: _Builder, effort: Effort, choosing: bool, lenses: bool) -> None:
+def _none(builder: _Builder, effort: Effort, choosing: bool, lenses: bool, planning: bool) -> None:
     _add(builder, "write", stages.write, "draft", share=1.0, required=True)
     builder.add_edge(START, "write")
     builder.add_edge("write", END)
 
 
-def _minimal(builder: _Builder, effort: Effort, choosing: bool, lenses: bool) -> None:
+def _minimal(builder: _Builder, effort: Effort, choosing: bool, lenses: bool, planning: bool) -> None:
     _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
     if lenses:
         _asking_lenses(builder)
-    _ending(builder, effort, choosing, after=("synthesise",) if lenses else ("recall",))
+    _ending(builder, effort, choosing, planning, after=("synthesise",) if lenses else ("recall",))
 
 
-def _low(builder: _Builder, effort: Effort, choosing: bool, lenses: bool) -> None:
+def _low(builder: _Builder, effort: Effort, choosing: bool, lenses: bool, planning: bool) -> None:
     _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
     _add(builder, "read", stages.read, "reading", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
@@ -127,13 +138,13 @@ def _low(builder: _Builder, effort: Effort, choosing: bool, lenses: bool) -> Non
         _asking_lenses(builder)
         # A join: whatever is first waits for the other.
         _selecting(builder, choosing, after=("read",))
-        _ending(builder, effort, choosing, joined=("select", "synthesise"))
+        _ending(builder, effort, choosing, planning, joined=("select", "synthesise"))
         return
     _selecting(builder, choosing, after=("read",))
-    _ending(builder, effort, choosing, after=("select",))
+    _ending(builder, effort, choosing, planning, after=("select",))
 
 
-def _medium(builder: _Builder, effort: Effort, choosing: bool, lenses: bool) -> None:
+def _medium(builder: _Builder, effort: Effort, choosing: bool, lenses: bool, planning: bool) -> None:
     _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
     _add(builder, "perceive", stages.perceive, "perception", share=_ABOUT_THE_PERSON)
@@ -152,7 +163,7 @@ def _medium(builder: _Builder, effort: Effort, choosing: bool, lenses: bool) -> 
         _asking_lenses(builder)
         beside = (*beside, "synthesise")
     _selecting(builder, choosing, after=beside)
-    _ending(builder, effort, choosing, after=("select",))
+    _ending(builder, effort, choosing, planning, after=("select",))
 
 
 def _asking_lenses(builder: _Builder) -> None:
@@ -177,7 +188,13 @@ def _selecting(builder: _Builder, choosing: bool, *, after: tuple[str, ...]) -> 
 
 
 def _ending(
-    builder: _Builder, effort: Effort, choosing: bool, *, after: tuple[str, ...] = (), joined: tuple[str, ...] = ()
+    builder: _Builder,
+    effort: Effort,
+    choosing: bool,
+    planning: bool,
+    *,
+    after: tuple[str, ...] = (),
+    joined: tuple[str, ...] = (),
 ) -> None:
     """Plan, write, judge and settle; at `medium` and `high`, with another round if it is worth it.
 
@@ -187,6 +204,9 @@ def _ending(
     _add(builder, "plan", stages.plan, "plan", share=1.0, after=after)
     if joined:
         builder.add_edge(list(joined), "plan")
+    if planning:
+        builder.add_edge("plan", END)
+        return
     _add(
         builder,
         "write",

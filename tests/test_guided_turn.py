@@ -1,0 +1,57 @@
+"""A chatbot of one's own writes; what it is told, what that costs, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from mentalize import Identity, Mind
+from mentalize.llm.scripted import ScriptedModel
+from social_script import MESSAGE, SCRIPT
+
+CHAT = [{"role": "system", "content": "You are Bo."}, {"role": "user", "content": MESSAGE, "name": "ana"}]
+
+
+@pytest.fixture
+async def mind(tmp_path: Any) -> AsyncIterator[Mind]:
+    memory = {"url": f"sqlite:///{tmp_path}/memory.db"}
+    async with Mind(model=ScriptedModel(SCRIPT), cache_folder=tmp_path, memory=memory) as made:
+        yield made
+
+
+@pytest.mark.parametrize(("effort", "calls", "depth"), [("minimal", 0, 0), ("low", 1, 1), ("medium", 5, 2)])
+async def test_guidance_costs_what_the_design_says(mind: Mind, effort: str, calls: int, depth: int) -> None:
+    guided = await mind.guide(CHAT, effort=effort)
+    trace = (await guided.conclude("Shall I stay a little?")).trace
+    assert (trace.calls, trace.depth) == (calls, depth)
+    assert (trace.reply, trace.reply_origin) == ("Shall I stay a little?", "bot")
+
+
+async def test_the_chatbot_gets_its_own_conversation_and_the_guidance_at_its_end(mind: Mind) -> None:
+    guided = await mind.guide(CHAT, effort="medium")
+    assert guided.plan and guided.plan.understanding
+    first, last = guided.messages
+    assert first == CHAT[0]
+    assert last["name"] == "ana" and last["content"].startswith(f"{MESSAGE}\n\n<guidance>")
+    assert guided.plan.understanding in last["content"]
+
+
+async def test_what_passes_through_is_handed_on_as_it_came(mind: Mind) -> None:
+    guided = await mind.guide(CHAT, effort="none")
+    assert list(guided.messages) == CHAT and guided.plan is None
+    assert (await guided.conclude("Fine.")).text == "Fine."
+
+
+async def test_signs_of_danger_bring_help_into_the_guidance(mind: Mind) -> None:
+    guided = await mind.guide("I don't want to be alive anymore.", effort="low")
+    assert guided.risk and guided.plan and "help is to be had" in guided.messages[-1]["content"]
+
+
+async def test_what_the_chatbot_wrote_is_remembered_for_an_identity_alone(mind: Mind) -> None:
+    ana = Identity("app", "ana")
+    await (await mind.guide(CHAT, effort="low")).conclude("Not for anybody.")
+    await (await mind.guide(CHAT, ana, effort="low")).conclude("Shall I stay a little?")
+    texts = {memory.text for memory in await mind.memory.find(ana)}
+    assert {MESSAGE, "Shall I stay a little?"} <= texts and "Not for anybody." not in texts
