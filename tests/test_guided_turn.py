@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
 
-from mentalize import Identity, Mind
+from mentalize import Finished, Identity, Mind
 from mentalize.llm.scripted import ScriptedModel
 from social_script import MESSAGE, SCRIPT
 
@@ -55,3 +57,32 @@ async def test_what_the_chatbot_wrote_is_remembered_for_an_identity_alone(mind: 
     await (await mind.guide(CHAT, ana, effort="low")).conclude("Shall I stay a little?")
     texts = {memory.text for memory in await mind.memory.find(ana)}
     assert {MESSAGE, "Shall I stay a little?"} <= texts and "Not for anybody." not in texts
+
+
+class Said(TypedDict, total=False):
+    text: str
+
+
+@pytest.mark.parametrize("way", ["reply", "stream", "guide"])
+async def test_nothing_of_a_turn_gets_into_the_stream_or_the_checkpoints_of_a_graph_that_it_runs_in(
+    mind: Mind, way: str
+) -> None:
+    async def answer(state: Said) -> Said:
+        if way == "reply":
+            return {"text": (await mind.reply(MESSAGE, effort="medium")).text}
+        if way == "guide":
+            return {"text": (await mind.guide(MESSAGE, effort="medium")).id}
+        events = [event async for event in mind.stream(MESSAGE, effort="medium")]
+        assert isinstance(events[-1], Finished)
+        return {"text": events[-1].reply.text}
+
+    builder: Any = StateGraph(Said)
+    builder.add_node("answer", answer)
+    builder.add_edge(START, "answer")
+    builder.add_edge("answer", END)
+    saver = InMemorySaver()
+    host = builder.compile(checkpointer=saver)
+    config: Any = {"configurable": {"thread_id": "1"}}
+    parts = host.astream({}, config, stream_mode=["custom", "updates", "values", "messages"], subgraphs=True)
+    assert [mode async for _, mode, _ in parts] == ["updates", "values"]
+    assert set(saver.storage["1"]) == {""}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
 
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph import END, START, StateGraph  # pyright: ignore[reportMissingTypeStubs]
 
 from ..types import Contract, Effort, PerspectivesMode
@@ -82,7 +83,7 @@ def _running(context: TurnContext, *, planning: bool = False) -> _Graph:
 
 async def run(context: TurnContext) -> State:
     """Run a turn to its end."""
-    with _unobserved():
+    with _unobserved(), _apart():
         return cast("State", await _running(context).ainvoke(State(), _CONFIG, context=context))
 
 
@@ -90,7 +91,7 @@ async def understand(context: TurnContext) -> State:
     """Run a turn up to its plan, for a reply that somebody else writes; what passes through needs none."""
     if context.effort is Effort.NONE:
         return State()
-    with _unobserved():
+    with _unobserved(), _apart():
         return cast("State", await _running(context, planning=True).ainvoke(State(), _CONFIG, context=context))
 
 
@@ -100,7 +101,8 @@ async def stream(context: TurnContext) -> AsyncGenerator[TurnEvent | State]:
     with _unobserved():
         parts: Any = _running(context).astream(State(), _CONFIG, context=context, stream_mode=["custom", "values"])
         async with aclosing(parts):
-            async for mode, part in parts:
+            while (arrived := await _next(parts)) is not None:
+                mode, part = arrived
                 if mode == "custom":
                     yield cast("TurnEvent", part)
                 else:
@@ -113,6 +115,24 @@ def _unobserved() -> AbstractContextManager[None]:
     from langsmith import run_helpers
 
     return cast("Any", run_helpers).tracing_context(enabled=False)
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Where a turn runs inside somebody else's graph, LangGraph would take ours for a part of it: what is guessed about
+    a person would go into the host's stream, and into the database of its checkpoints.
+    """
+    token = var_child_runnable_config.set(None)
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+async def _next(parts: Any) -> Any:
+    """The next part; None at the end. What reads the stream runs in between, in the host's graph again."""
+    with _apart():
+        return await anext(parts, None)
 
 
 def _none(builder: _Builder, effort: Effort, choosing: bool, lenses: bool, planning: bool) -> None:
