@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractContextManager, aclosing, contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -118,7 +118,7 @@ def _unobserved() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _apart() -> Iterator[None]:
+def _apart() -> Generator[None]:
     """Where a turn runs inside somebody else's graph, LangGraph would take ours for a part of it: what is guessed about
     a person would go into the host's stream, and into the database of its checkpoints.
     """
