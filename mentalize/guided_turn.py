@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from .errors import InputError
 from .open_turn import OpenTurn, Reply
 from .types import Draft, Plan, RiskSign, Verdict
 
@@ -41,13 +42,26 @@ class GuidedTurn:
     @property
     def messages(self) -> tuple[dict[str, Any], ...]:
         """The conversation in OpenAI's form with the guidance at its end; as it was given, where there is no plan."""
-        context = self.turn.context
-        plan = self.plan
-        messages = context.team.writer.guided(context.turn, plan) if plan else context.turn.messages
+        from .agents.writer import guided_conversation
+
+        context, plan = self.turn.context, self.plan
+        messages = context.turn.messages
+        if plan:
+            messages = guided_conversation(context.turn, context.team.guidance(plan, critique=""))
         return tuple(message.as_openai() for message in messages)
 
     async def conclude(self, text: str) -> Reply:
-        """Take in what the chatbot wrote: its trace, and what memory is to keep. Call it once."""
+        """Take in what the chatbot wrote: its trace, and what memory is to keep. Call it once.
+
+        Raises:
+            InputError: it is no text.
+        """
+        given = cast("object", text)
+        if not isinstance(given, str):
+            raise InputError(
+                f"The chatbot's answer is a {type(given).__name__} and no text.",
+                hint="Give the text of it, such as `answer.choices[0].message.content`; an empty one if it has none.",
+            )
         from .graphs.state import Attempt, Settlement
 
         draft = Draft(text=text, origin=BOT)

@@ -272,16 +272,8 @@ class Mind:
         Raises:
             InputError: as for `reply`.
         """
-        turn = await self.begin(
-            messages,
-            who,
-            effort,
-            memory,
-            mode=StreamMode.GATED,
-            circumstances=circumstances,
-            perspectives=perspectives,
-        )
-        return await understood(turn)
+        asked = self.begin(messages, who, effort, memory, circumstances=circumstances, perspectives=perspectives)
+        return await understood(await asked)
 
     @cached_property
     def upstreams(self) -> tuple[str, ...]:

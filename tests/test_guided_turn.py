@@ -9,7 +9,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 
-from mentalize import Finished, Identity, Mind
+from mentalize import Finished, Identity, InputError, Mind
 from mentalize.llm.scripted import ScriptedModel
 from social_script import MESSAGE, SCRIPT
 
@@ -49,6 +49,19 @@ async def test_what_passes_through_is_handed_on_as_it_came(mind: Mind) -> None:
 async def test_signs_of_danger_bring_help_into_the_guidance(mind: Mind) -> None:
     guided = await mind.guide("I don't want to be alive anymore.", effort="low")
     assert guided.risk and guided.plan and "help is to be had" in guided.messages[-1]["content"]
+
+
+async def test_a_chatbot_is_told_where_help_is_also_where_a_small_model_thinks(tmp_path: Any) -> None:
+    async with Mind(model=ScriptedModel(SCRIPT), cache_folder=tmp_path, choosing=True) as mind:
+        guided = await mind.guide("I don't want to be alive anymore.", effort="low")
+        told = guided.messages[-1]["content"]
+    assert "help is to be had" in told and "one or two short sentences" not in told
+
+
+async def test_an_answer_that_is_no_text_is_refused(mind: Mind) -> None:
+    guided = await mind.guide(CHAT, effort="minimal")
+    with pytest.raises(InputError, match="no text"):
+        await guided.conclude(None)  # pyright: ignore[reportArgumentType]
 
 
 async def test_what_the_chatbot_wrote_is_remembered_for_an_identity_alone(mind: Mind) -> None:

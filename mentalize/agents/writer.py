@@ -223,18 +223,19 @@ class Writer:
         if plan is None:
             return asked
         asked = replace(asked, max_tokens=self._longest(plan), prompts=self.guidance.prompts(plan))
-        guided = self.guided(turn, plan, critique=critique)
+        guided = guided_conversation(turn, self.guidance(plan, critique))
         if any(message.role in ("system", "developer") for message in guided[:-1]):
             return replace(asked, messages=guided)
         return replace(asked, messages=(self.persona.message, *guided), prompts=(self.persona.prompt, *asked.prompts))
 
-    def guided(self, turn: Turn, plan: Plan, *, critique: str = "") -> tuple[Message, ...]:
-        """The conversation with the guidance at its end."""
-        *before, last = map(_without_guidance, turn.messages)
-        return (*before, _with_text(last, _guided(self.guidance(plan, critique))))
-
     def _longest(self, plan: Plan) -> int | None:
         return self.set_out_tokens if plan.multiplex else self.max_tokens
+
+
+def guided_conversation(turn: Turn, guidance: str) -> tuple[Message, ...]:
+    """The conversation with the guidance at its end."""
+    *before, last = map(_without_guidance, turn.messages)
+    return (*before, _with_text(last, _guided(guidance)))
 
 
 def clean(text: str) -> str:

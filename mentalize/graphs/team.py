@@ -194,6 +194,8 @@ class Team:
     synthesizer: Synthesizer
     even_handed: tuple[Norm, ...]
     """The norms of a reply that sets out several traditions."""
+    guidance: Guidance
+    """How a plan is put to a chatbot of the caller's own, whatever model thinks here."""
     writer: Writer
     validator: Validator
     safety_gate: SafetyGate
@@ -255,6 +257,7 @@ def assemble(
     stated = _stated(prompts.stated, circumstances)
     reason, judge = roles.reason, roles.judge
     read: Reader | BriefReader
+    full = Guidance(prompts.write, prompts.principles, traditions)
     if choosing:
         count = min(hypotheses, BRIEF_HYPOTHESES)
         framing = Framing.brief(prompts.preamble_brief, charter, scope=scope, count=count)
@@ -271,7 +274,7 @@ def assemble(
         inputs = PreambleInputs(charter.role, bullets(charter.duties), bullets(charter.limits))
         persona = Persona(system(prompts.persona.render(inputs)), prompts.persona.id)
         read = Reader(model=reason, framing=framing, prompt=prompts.read, count=min(hypotheses, BRIEF_HYPOTHESES))
-        guidance = Guidance(prompts.write, prompts.principles, traditions)
+        guidance = full
     return Team(
         perceiver=Perceiver(model=reason, framing=framing, prompt=prompts.perceive),
         hypothesizer=Hypothesizer(model=reason, framing=framing, prompt=prompts.hypothesise, count=hypotheses),
@@ -298,6 +301,7 @@ def assemble(
             brief=choosing,
         ),
         even_handed=even_handed,
+        guidance=full,
         writer=Writer(
             model=roles.write,
             persona=persona,

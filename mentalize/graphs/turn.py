@@ -81,18 +81,15 @@ def _running(context: TurnContext, *, planning: bool = False) -> _Graph:
     return graph(context.effort, choosing=context.choosing, lenses=lenses, planning=planning)
 
 
-async def run(context: TurnContext) -> State:
-    """Run a turn to its end."""
+async def run(context: TurnContext, *, planning: bool = False) -> State:
+    """Run a turn to its end, or to its plan."""
     with _unobserved(), _apart():
-        return cast("State", await _running(context).ainvoke(State(), _CONFIG, context=context))
+        return cast("State", await _running(context, planning=planning).ainvoke(State(), _CONFIG, context=context))
 
 
 async def understand(context: TurnContext) -> State:
     """Run a turn up to its plan, for a reply that somebody else writes; what passes through needs none."""
-    if context.effort is Effort.NONE:
-        return State()
-    with _unobserved(), _apart():
-        return cast("State", await _running(context, planning=True).ainvoke(State(), _CONFIG, context=context))
+    return State() if context.effort is Effort.NONE else await run(context, planning=True)
 
 
 async def stream(context: TurnContext) -> AsyncGenerator[TurnEvent | State]:
