@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractContextManager, aclosing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -37,6 +37,17 @@ _ABOUT_THE_PERSON = 0.6
 _BEFORE_WRITING = 0.65
 _WRITING = 0.9
 
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What decides which stages a graph has."""
+
+    effort: Effort
+    choosing: bool
+    lenses: bool
+    planning: bool
+
+
 _Graph = Any
 _Builder = Any
 """LangGraph's classes; their own types leave too much unknown to be checked against."""
@@ -56,7 +67,7 @@ def graph(effort: Effort, *, choosing: bool = False, lenses: bool = False, plann
         Effort.HIGH: _medium,
     }[effort]
     builder: _Builder = StateGraph(State, context_schema=TurnContext)
-    build(builder, effort, choosing, lenses and effort is not Effort.NONE, planning)
+    build(builder, _Shape(effort, choosing, lenses, planning))
     return builder.compile()
 
 
@@ -132,36 +143,36 @@ async def _next(parts: Any) -> Any:
         return await anext(parts, None)
 
 
-def _none(builder: _Builder, effort: Effort, choosing: bool, lenses: bool, planning: bool) -> None:
+def _none(builder: _Builder, shape: _Shape) -> None:
     _add(builder, "write", stages.write, "draft", share=1.0, required=True)
     builder.add_edge(START, "write")
     builder.add_edge("write", END)
 
 
-def _minimal(builder: _Builder, effort: Effort, choosing: bool, lenses: bool, planning: bool) -> None:
+def _minimal(builder: _Builder, shape: _Shape) -> None:
     _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
-    if lenses:
+    if shape.lenses:
         _asking_lenses(builder)
-    _ending(builder, effort, choosing, planning, after=("synthesise",) if lenses else ("recall",))
+    _ending(builder, shape, after=("synthesise",) if shape.lenses else ("recall",))
 
 
-def _low(builder: _Builder, effort: Effort, choosing: bool, lenses: bool, planning: bool) -> None:
+def _low(builder: _Builder, shape: _Shape) -> None:
     _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
     _add(builder, "read", stages.read, "reading", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
     builder.add_edge("recall", "read")
-    if lenses:
+    if shape.lenses:
         _asking_lenses(builder)
         # A join: whatever is first waits for the other.
-        _selecting(builder, choosing, after=("read",))
-        _ending(builder, effort, choosing, planning, joined=("select", "synthesise"))
+        _selecting(builder, shape, after=("read",))
+        _ending(builder, shape, joined=("select", "synthesise"))
         return
-    _selecting(builder, choosing, after=("read",))
-    _ending(builder, effort, choosing, planning, after=("select",))
+    _selecting(builder, shape, after=("read",))
+    _ending(builder, shape, after=("select",))
 
 
-def _medium(builder: _Builder, effort: Effort, choosing: bool, lenses: bool, planning: bool) -> None:
+def _medium(builder: _Builder, shape: _Shape) -> None:
     _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
     builder.add_edge(START, "recall")
     _add(builder, "perceive", stages.perceive, "perception", share=_ABOUT_THE_PERSON)
@@ -171,16 +182,16 @@ def _medium(builder: _Builder, effort: Effort, choosing: bool, lenses: bool, pla
     for name in first:
         builder.add_edge("recall", name)
     _add(builder, "refine", stages.refine, "refinement", share=_BEFORE_WRITING, after=first)
-    if not choosing:
+    if not shape.choosing:
         _add(builder, "prior", stages.rate_priors, "priors", share=_BEFORE_WRITING, after=first)
-    beside = ("refine",) if choosing else ("refine", "prior")
-    if lenses:
+    beside = ("refine",) if shape.choosing else ("refine", "prior")
+    if shape.lenses:
         # The synthesis is of the superstep of refinement, so that selection, which the next round of `high` runs again
         # without it, can follow any of them.
         _asking_lenses(builder)
         beside = (*beside, "synthesise")
-    _selecting(builder, choosing, after=beside)
-    _ending(builder, effort, choosing, planning, after=("select",))
+    _selecting(builder, shape, after=beside)
+    _ending(builder, shape, after=("select",))
 
 
 def _asking_lenses(builder: _Builder) -> None:
@@ -197,8 +208,8 @@ def _asking_lenses(builder: _Builder) -> None:
     )
 
 
-def _selecting(builder: _Builder, choosing: bool, *, after: tuple[str, ...]) -> None:
-    if choosing:
+def _selecting(builder: _Builder, shape: _Shape, *, after: tuple[str, ...]) -> None:
+    if shape.choosing:
         _add(builder, "score", stages.score, "scored", share=_BEFORE_WRITING, after=after)
         after = ("score",)
     _add(builder, "select", stages.select, "selection", share=1.0, after=after)
@@ -206,9 +217,7 @@ def _selecting(builder: _Builder, choosing: bool, *, after: tuple[str, ...]) -> 
 
 def _ending(
     builder: _Builder,
-    effort: Effort,
-    choosing: bool,
-    planning: bool,
+    shape: _Shape,
     *,
     after: tuple[str, ...] = (),
     joined: tuple[str, ...] = (),
@@ -217,11 +226,11 @@ def _ending(
 
     Planning follows any of the stages `after`, which are of one superstep, or all of those that are `joined`.
     """
-    thorough = effort in (Effort.MEDIUM, Effort.HIGH)
+    thorough = shape.effort in (Effort.MEDIUM, Effort.HIGH)
     _add(builder, "plan", stages.plan, "plan", share=1.0, after=after)
     if joined:
         builder.add_edge(list(joined), "plan")
-    if planning:
+    if shape.planning:
         builder.add_edge("plan", END)
         return
     _add(
@@ -235,21 +244,21 @@ def _ending(
         after=("plan",),
     )
     written = "write"
-    if choosing:
+    if shape.choosing:
         _add(builder, "choose", stages.choose, "choice", share=_WRITING, after=("write",))
         written = "choose"
     judges: list[str] = []
-    if thorough or (choosing and effort is Effort.LOW):
+    if thorough or (shape.choosing and shape.effort is Effort.LOW):
         _add(builder, "judge", stages.judge, "quality", share=1.0, after=(written,))
         judges.append("judge")
     if thorough:
         _add(builder, "gate", stages.gate, "findings", share=1.0, after=(written,))
         judges.append("gate")
     _add(builder, "settle", stages.settle, "settlement", share=1.0, required=True, after=tuple(judges) or (written,))
-    if not thorough or choosing:
+    if not thorough or shape.choosing:
         builder.add_edge("settle", END)
         return
-    again = "hypothesise" if effort is Effort.HIGH else "write"
+    again = "hypothesise" if shape.effort is Effort.HIGH else "write"
     builder.add_conditional_edges("settle", _where_next, {"send": END, again: again})
 
 
