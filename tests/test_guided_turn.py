@@ -58,6 +58,12 @@ async def test_a_chatbot_is_told_where_help_is_also_where_a_small_model_thinks(t
     assert "help is to be had" in told and "one or two short sentences" not in told
 
 
+@pytest.mark.parametrize("messages", [7, None, {"role": "user", "content": "Hello."}])
+async def test_what_is_no_list_of_messages_is_refused(mind: Mind, messages: Any) -> None:
+    with pytest.raises(InputError, match="Give a list of messages"):
+        await mind.guide(messages)
+
+
 async def test_an_answer_that_is_no_text_is_refused(mind: Mind) -> None:
     guided = await mind.guide(CHAT, effort="minimal")
     with pytest.raises(InputError, match="no text"):

@@ -85,12 +85,14 @@ def intake(
     Raises:
         InputError: there is no message, one is malformed, or the one to be answered is empty.
     """
-    given: Sequence[Mapping[str, Any] | Message] = (
-        [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-    )
+    given = cast("object", [{"role": "user", "content": messages}] if isinstance(messages, str) else messages)
+    if not isinstance(given, Sequence):
+        raise InputError(
+            f"The messages are a {type(messages).__name__}.", hint="Give a list of messages, or one as a string."
+        )
     if not given:
         raise InputError("There is no message to answer.", hint="Give at least one message with role `user`.")
-    checked = tuple(_message(message, number) for number, message in enumerate(given))
+    checked = tuple(_message(message, number) for number, message in enumerate(cast("Sequence[Any]", given)))
     last = checked[-1]
     if last.role == "user" and not isinstance(last.content, list) and not last.text.strip():
         raise InputError("The message to answer is empty.", hint="Write something in its `content`.")
