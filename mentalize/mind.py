@@ -275,6 +275,53 @@ class Mind:
         asked = self.begin(messages, who, effort, memory, circumstances=circumstances, perspectives=perspectives)
         return await understood(await asked)
 
+    async def review(
+        self,
+        messages: Messages,
+        draft: str,
+        who: Identity | None = None,
+        effort: Effort | str | None = None,
+        memory: MemoryMode | str | None = None,
+        *,
+        circumstances: Circumstances | None = None,
+        perspectives: PerspectivesMode | str | None = None,
+    ) -> GuidedTurn:
+        """Understand the last message, and judge a reply to it that a chatbot of your own has written.
+
+            checked = await mind.review(messages, draft, who)
+            if checked.again:
+                checked = await checked.review(await chatbot(checked.messages))
+            reply = await checked.conclude()
+
+        Takes what `reply` takes. Where the draft is written meanwhile, use `guide` beside it, and then its `review`.
+
+        Raises:
+            InputError: as for `reply`, or the draft is no text.
+        """
+        asked = self.guide(messages, who, effort, memory, circumstances=circumstances, perspectives=perspectives)
+        return await (await asked).review(draft)
+
+    async def observe(
+        self,
+        messages: Messages,
+        answer: str,
+        who: Identity | None = None,
+        effort: Effort | str | None = None,
+        memory: MemoryMode | str | None = None,
+        *,
+        circumstances: Circumstances | None = None,
+        perspectives: PerspectivesMode | str | None = None,
+    ) -> Trace:
+        """Take note of a message and of what your own chatbot has answered: a trace and memory, and nothing else.
+
+        Takes what `reply` takes.
+
+        Raises:
+            InputError: as for `reply`, or the answer is no text.
+        """
+        asked = self.guide(messages, who, effort, memory, circumstances=circumstances, perspectives=perspectives)
+        return (await (await asked).conclude(answer)).trace
+
     @cached_property
     def upstreams(self) -> tuple[str, ...]:
         """The names under which the models themselves can be asked by `relay`, the one that writes first."""
@@ -443,6 +490,7 @@ class Mind:
         from .graphs.team import BRIEF_HYPOTHESES, assemble
         from .graphs.turn import CONTRACTS, PATIENCE, contract_with_lenses
         from .llm.budget import Budget
+        from .llm.stopwatch import Stopwatch
         from .llm.traced import Ledger
 
         settings = self.settings
@@ -474,7 +522,8 @@ class Mind:
         contract = self._contract(chosen.effort, built_in, PATIENCE if choosing else 1)
         if chosen.effort not in (Effort.NONE, Effort.MINIMAL) or choosing:
             await self._ready(contract.seconds, strict=not risk)
-        ledger, budget = Ledger(time.perf_counter), Budget(contract, time.perf_counter)
+        stopwatch = Stopwatch(time.perf_counter)
+        ledger, budget = Ledger(stopwatch), Budget(contract, stopwatch)
         team = assemble(
             self._roles.for_turn(ledger, budget),
             self._prompts,
@@ -497,6 +546,7 @@ class Mind:
             team=team,
             ledger=ledger,
             budget=budget,
+            stopwatch=stopwatch,
             memory=remembering,
             losses=losses,
             scoring=Scoring(
@@ -562,6 +612,11 @@ class Mind:
     async def _conclude(self, context: TurnContext, state: State) -> Reply:
         from .graphs.trace import conclude, log, trace_of
 
+        if context.concluded:
+            raise InputError(
+                "This turn is concluded already.", hint="Begin another one for the next message, or for another reply."
+            )
+        context.concluded = True
         said = conclude(context, state)
         trace = await self._recorded(context, trace_of(context, state, said.text, said.origin))
         log(trace)

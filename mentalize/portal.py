@@ -9,11 +9,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .llm.examination import RoleReport
-from .types import Effort, Identity, MemoryMode
+from .types import Effort, Identity, MemoryMode, Trace
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
+    from .guided_turn import GuidedTurn
     from .mind import Event, Messages, Mind, Reply
 
 Result = TypeVar("Result")
@@ -52,6 +53,22 @@ class SyncMind:
         with opened as events:
             while (event := self.run(lambda: anext(events, None))) is not None:
                 yield event
+
+    def guide(self, messages: Messages, who: Identity | None = None, **asked: Any) -> GuidedTurn:
+        """See `Mind.guide`; what the turn does then, do with `run`: `mind.sync.run(lambda: guided.conclude(text))`."""
+        return self.run(lambda: self._mind.guide(messages, who, **asked))
+
+    def review(self, messages: Messages, draft: str, who: Identity | None = None, **asked: Any) -> GuidedTurn:
+        """See `Mind.review`, and `guide`."""
+        return self.run(lambda: self._mind.review(messages, draft, who, **asked))
+
+    def observe(self, messages: Messages, answer: str, who: Identity | None = None, **asked: Any) -> Trace:
+        """See `Mind.observe`."""
+        return self.run(lambda: self._mind.observe(messages, answer, who, **asked))
+
+    def start(self) -> BlockingPortal:
+        """Start the event loop, which the first call does otherwise."""
+        return self._started
 
     def doctor(self) -> tuple[RoleReport, ...]:
         """See `Mind.doctor`."""

@@ -36,6 +36,11 @@ class Sentences:
             sentence, self._held = self._held[: match.end()], self._held[match.end() :]
             yield sentence
 
+    @property
+    def waiting(self) -> int:
+        """Characters that were fed and are of no complete sentence yet."""
+        return len(self._held)
+
     def rest(self) -> Iterator[str]:
         """What is left at the end of the stream; a thought that never ended is not part of it."""
         if self._held.strip() and not (self._may_begin_with_thought and _THINKING.match(self._held)):

@@ -11,6 +11,7 @@ from ..agents.rubric import Quality
 from ..agents.safety_gate import GateFindings
 from ..agents.selection import ScoreMode
 from ..llm.budget import Budget
+from ..llm.stopwatch import Stopwatch
 from ..llm.traced import Ledger
 from ..safety.gates import check_reply
 from ..safety.referral import ReferralTable
@@ -145,6 +146,8 @@ class TurnContext:
     team: Team
     ledger: Ledger
     budget: Budget
+    stopwatch: Stopwatch
+    """What both are clocked by. It stands still while a chatbot of the caller's own works."""
     memory: TurnMemory | None
     """None without an identity, or where memory is off."""
     scoring: Scoring
@@ -183,6 +186,10 @@ class TurnContext:
     """Parts of stages that failed beside others that did not."""
     structured_failures: int = 0
     """Structured answers that stayed invalid."""
+    told: tuple[str, ...] = ()
+    """The prompts that a chatbot of the caller's own was guided with."""
+    concluded: bool = False
+    """Whether its reply is made; it is recorded once."""
 
     def signs(self, state: State) -> tuple[RiskSign, ...]:
         """All signs of danger that count."""

@@ -102,7 +102,7 @@ def trace_of(context: TurnContext, state: State, text: str, origin: str) -> Trac
         structured=_structured_counts(context),
         stages=tuple(context.stages),
         requests=records,
-        prompts=tuple(sorted({prompt for record in records for prompt in record.prompts})),
+        prompts=tuple(sorted({*context.told, *(prompt for record in records for prompt in record.prompts)})),
         failures=(*(f"{record.name}: {record.error}" for record in context.stages if record.error), *context.losses),
     )
 

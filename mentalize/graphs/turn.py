@@ -46,6 +46,7 @@ class _Shape:
     choosing: bool
     lenses: bool
     planning: bool
+    """Whether it ends at the plan."""
 
 
 _Graph = Any
@@ -68,6 +69,15 @@ def graph(effort: Effort, *, choosing: bool = False, lenses: bool = False, plann
     }[effort]
     builder: _Builder = StateGraph(State, context_schema=TurnContext)
     build(builder, _Shape(effort, choosing, lenses, planning))
+    return builder.compile()
+
+
+@lru_cache(maxsize=2 * len(Effort))
+def review_graph(effort: Effort, *, choosing: bool = False) -> _Graph:
+    """The compiled graph that judges a draft which somebody else has written, as a turn of `effort` judges its own."""
+    builder: _Builder = StateGraph(State, context_schema=TurnContext)
+    _judging(builder, _Shape(effort, choosing, lenses=False, planning=False), written=START)
+    builder.add_edge("settle", END)
     return builder.compile()
 
 
@@ -101,6 +111,13 @@ async def run(context: TurnContext, *, planning: bool = False) -> State:
 async def understand(context: TurnContext) -> State:
     """Run a turn up to its plan, for a reply that somebody else writes; what passes through needs none."""
     return State() if context.effort is Effort.NONE else await run(context, planning=True)
+
+
+async def review(context: TurnContext, state: State) -> State:
+    """Judge the draft in `state`, which is that of a turn that was understood."""
+    judge = review_graph(context.effort, choosing=context.choosing)
+    with _unobserved(), _apart():
+        return cast("State", await judge.ainvoke(state, _CONFIG, context=context))
 
 
 async def stream(context: TurnContext) -> AsyncGenerator[TurnEvent | State]:
@@ -226,7 +243,6 @@ def _ending(
 
     Planning follows any of the stages `after`, which are of one superstep, or all of those that are `joined`.
     """
-    thorough = shape.effort in (Effort.MEDIUM, Effort.HIGH)
     _add(builder, "plan", stages.plan, "plan", share=1.0, after=after)
     if joined:
         builder.add_edge(list(joined), "plan")
@@ -247,19 +263,24 @@ def _ending(
     if shape.choosing:
         _add(builder, "choose", stages.choose, "choice", share=_WRITING, after=("write",))
         written = "choose"
-    judges: list[str] = []
-    if thorough or (shape.choosing and shape.effort is Effort.LOW):
-        _add(builder, "judge", stages.judge, "quality", share=1.0, after=(written,))
-        judges.append("judge")
-    if thorough:
-        _add(builder, "gate", stages.gate, "findings", share=1.0, after=(written,))
-        judges.append("gate")
-    _add(builder, "settle", stages.settle, "settlement", share=1.0, required=True, after=tuple(judges) or (written,))
-    if not thorough or shape.choosing:
+    _judging(builder, shape, written=written)
+    if shape.effort not in stages.JUDGED or shape.choosing:
         builder.add_edge("settle", END)
         return
     again = "hypothesise" if shape.effort is Effort.HIGH else "write"
     builder.add_conditional_edges("settle", _where_next, {"send": END, again: again})
+
+
+def _judging(builder: _Builder, shape: _Shape, *, written: str) -> None:
+    """Judge what stands `written`, and settle what becomes of it."""
+    judges: list[str] = []
+    if shape.effort in stages.JUDGED or (shape.choosing and shape.effort is Effort.LOW):
+        _add(builder, "judge", stages.judge, "quality", share=1.0, after=(written,))
+        judges.append("judge")
+    if shape.effort in stages.JUDGED:
+        _add(builder, "gate", stages.gate, "findings", share=1.0, after=(written,))
+        judges.append("gate")
+    _add(builder, "settle", stages.settle, "settlement", share=1.0, required=True, after=tuple(judges) or (written,))
 
 
 def _add(
