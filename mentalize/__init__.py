@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .llm.scripted import FunctionModel, ScriptedModel
     from .memory.memories import Explanation, Memories, Restored, Statistics, Timeline
     from .memory.store import Deletion, Filter
+    from .middleware.wrap import WrappedBot, wrap
     from .mind import (
         Event,
         Finished,
@@ -117,7 +118,9 @@ __all__ = [
     "TextDelta",
     "Timeline",
     "Trace",
+    "WrappedBot",
     "resolve_embedder",
+    "wrap",
 ]
 
 _HOME = {
@@ -135,6 +138,7 @@ _HOME = {
     "llm.scripted": ("FunctionModel", "ScriptedModel"),
     "memory.memories": ("Explanation", "Memories", "Restored", "Statistics", "Timeline"),
     "memory.store": ("Deletion", "Filter"),
+    "middleware.wrap": ("WrappedBot", "wrap"),
     "mind": (
         "Event",
         "Finished",

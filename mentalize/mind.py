@@ -246,7 +246,7 @@ class Mind:
             InputError: as for `reply`, or there is no such mode.
         """
         with self._busy():
-            wanted = _perspectives_mode(perspectives) if perspectives is not None else self.settings.perspectives
+            wanted = perspectives_mode_named(perspectives) if perspectives is not None else self.settings.perspectives
             stated = self._stated(circumstances)
             context = await self._begin(messages, who, effort, memory, parameters or {}, mode, at_most, stated, wanted)
         return OpenTurn(context, self._models["write"], self._busy, self._conclude)
@@ -495,7 +495,7 @@ class Mind:
 
         settings = self.settings
         requested = effort_named(effort) if effort is not None else settings.effort
-        kept = _memory_mode(memory) if memory is not None else settings.memory.mode
+        kept = memory_mode_named(memory) if memory is not None else settings.memory.mode
         wanted = _stream_mode(mode)
         check_zone(who.zone if who else None)
         charter = self._conventions.charter_of(circumstances)
@@ -852,7 +852,8 @@ def _stream_mode(name: StreamMode | str) -> StreamMode:
         raise InputError(f"There is no stream mode {name!r}.", hint=f"The modes are: {modes}.") from error
 
 
-def _perspectives_mode(name: PerspectivesMode | str) -> PerspectivesMode:
+def perspectives_mode_named(name: PerspectivesMode | str) -> PerspectivesMode:
+    """The mode of this name. Raises InputError."""
     try:
         return PerspectivesMode(name)
     except ValueError as error:
@@ -860,7 +861,8 @@ def _perspectives_mode(name: PerspectivesMode | str) -> PerspectivesMode:
         raise InputError(f"There is no perspectives mode {name!r}.", hint=f"The modes are: {modes}.") from error
 
 
-def _memory_mode(name: MemoryMode | str) -> MemoryMode:
+def memory_mode_named(name: MemoryMode | str) -> MemoryMode:
+    """The mode of this name. Raises InputError."""
     try:
         return MemoryMode(name)
     except ValueError as error:

@@ -1,0 +1,1 @@
+"""Middleware: mentalize around a chatbot that exists already, in whatever framework."""

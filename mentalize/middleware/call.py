@@ -1,0 +1,138 @@
+"""Call: what a chatbot was called with, as a conversation; and the same call with guidance in the conversation."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from ..errors import InputError
+from ..types import Message
+from .answers import changed
+
+_ROLES = {"human": "user", "ai": "assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The arguments of one call of a chatbot."""
+
+    arguments: tuple[Any, ...]
+    named: Mapping[str, Any]
+    place: int | str
+    """Which of them holds the message or the messages: by position or by name."""
+    earlier: tuple[dict[str, Any], ...] = ()
+    """The messages before those, where the chatbot takes them apart."""
+
+    @property
+    def given(self) -> Any:
+        """The message or the messages, as the chatbot takes them."""
+        return self.arguments[self.place] if isinstance(self.place, int) else self.named[self.place]
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation in OpenAI's form."""
+        return [*self.earlier, *(_as_openai(message) for message in _listed(self.given))]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is one message as a text, and not a list of messages."""
+        return isinstance(self.given, str)
+
+    def saying(self, messages: Sequence[Mapping[str, Any]]) -> Call:
+        """The same call with these messages, of which each that is as before stays the object that was given."""
+        new = list(messages)[len(self.earlier) :]
+        if self.is_text:
+            return self._with(_text(new[-1]))
+        given = _listed(self.given)
+        told = [
+            message if _as_openai(message) == dict(other) else _with_content(message, other)
+            for message, other in zip(given, new, strict=True)
+        ]
+        shape: type[Any] = type(cast("object", self.given))
+        if not issubclass(shape, Sequence):
+            return self._with(told[0])
+        return self._with(tuple(told) if shape is tuple else told)
+
+    def _with(self, given: Any) -> Call:
+        if isinstance(self.place, str):
+            return replace(self, named={**self.named, self.place: given})
+        before, after = self.arguments[: self.place], self.arguments[self.place + 1 :]
+        return replace(self, arguments=(*before, given, *after))
+
+
+class Calls:
+    """Finds the conversation in what a chatbot is called with: its first parameter, and the one named as `history`."""
+
+    def __init__(self, bot: Callable[..., Any], history: str | None) -> None:
+        self._names = _names_of(bot)
+        self._history = history
+        if history is not None and self._names and history not in self._names:
+            raise InputError(
+                f"The chatbot has no parameter {history!r} for the messages before.",
+                hint=f"It has: {', '.join(self._names)}. Leave `history` out if it takes the whole conversation.",
+            )
+
+    def read(self, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Call:
+        """The call with these arguments.
+
+        Raises:
+            InputError: there is no message among them.
+        """
+        first = self._names[0] if self._names else "messages"
+        if not arguments and first not in named:
+            raise InputError(
+                "The chatbot was called without a message.",
+                hint=f"Give the message, or the messages, as its first argument or as `{first}`.",
+            )
+        call = Call(arguments, dict(named), 0 if arguments else first)
+        return replace(call, earlier=tuple(_as_openai(message) for message in self._before(arguments, named)))
+
+    def _before(self, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Sequence[Any]:
+        if self._history is None:
+            return ()
+        if self._history in named:
+            return named[self._history] or ()
+        at = self._names.index(self._history) if self._history in self._names else len(arguments)
+        return (arguments[at] or ()) if at < len(arguments) else ()
+
+
+def _names_of(bot: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(bot).parameters.values()
+    except (TypeError, ValueError):  # Written in C, or a class that hides it.
+        return []
+    return [one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+
+
+def _listed(given: Any) -> Sequence[Any]:
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    return cast("Sequence[Any]", given) if isinstance(given, Sequence) else [given]
+
+
+def _as_openai(message: Any) -> dict[str, Any]:
+    if isinstance(message, Mapping):
+        return dict(cast("Mapping[str, Any]", message))
+    if isinstance(message, Message):
+        return message.as_openai()
+    role = getattr(message, "role", None) or getattr(message, "type", None)
+    if not isinstance(role, str):
+        raise InputError(
+            f"A message of the conversation is a {type(message).__name__}.",
+            hint="Give messages in OpenAI's form, LangChain's messages, or one message as a text.",
+        )
+    return {"role": _ROLES.get(role, role), "content": getattr(message, "content", None)}
+
+
+def _with_content(message: Any, other: Mapping[str, Any]) -> Any:
+    if isinstance(message, Mapping):
+        return dict(other)
+    if isinstance(message, Message):
+        return Message.model_validate(other)
+    return changed(message, ("content",), other.get("content"))
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    return Message.model_validate(message).text
