@@ -12,6 +12,7 @@
     │   ├── StoreTooNew            … a newer version of mentalize has written it
     │   └── Forgotten              … what this write rests on was deleted meanwhile
     ├── EmbedderError              an embedder cannot be loaded or gave no vectors
+    ├── MissingExtra               a part of mentalize was not installed with it
     └── ModelError                 a language model did not give a usable answer
         ├── ModelNotFound          the model string does not resolve
         │   └── WeightsError       … an embedded model's file is missing, incomplete or altered
@@ -94,6 +95,10 @@ class Forgotten(StoreError):
 
 class EmbedderError(MentalizeError):
     """An embedder cannot be loaded or gave no vectors."""
+
+
+class MissingExtra(MentalizeError, ImportError):
+    """A part of mentalize was not installed with it; the hint is the line that does."""
 
 
 class ModelError(MentalizeError):

@@ -29,14 +29,18 @@ def compile_lock(name: str, *sources: str, constraints: tuple[str, ...], upgrade
     print(f"{(LOCKS / name).relative_to(ROOT)}.lock")
 
 
+def _extras(*names: str) -> list[str]:
+    return [f"--extra={name}" for name in names]
+
+
 def main() -> None:
     upgrade = "--upgrade" in sys.argv[1:]
     pins = ("pins.in",)
     project = "../pyproject.toml"
-    hosted, dev, embedded = "--extra=hosted", "--extra=dev", "--extra=embedded"
-    stores = ("--extra=postgres", "--extra=redis", "--extra=multilingual")
-    compile_lock("test", project, hosted, dev, *stores, constraints=pins, upgrade=upgrade)
-    compile_lock("run", project, hosted, embedded, constraints=(*pins, "test.lock"), upgrade=upgrade)
+    tried = _extras("hosted", "memory", "plots", "server")
+    tested = _extras("dev", "langchain", "mcp", "multilingual", "postgres", "redis")
+    compile_lock("test", project, *tried, *tested, constraints=pins, upgrade=upgrade)
+    compile_lock("run", project, *tried, *_extras("embedded"), constraints=(*pins, "test.lock"), upgrade=upgrade)
     compile_lock("bootstrap", "bootstrap.in", constraints=(*pins, "test.lock"), upgrade=upgrade)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from ..errors import InputError
+from ..extras import need
 from .plain import one_line
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def as_picture(drawing: Drawing, file: Path, *, title: str) -> None:
     kind = file.suffix.lower().removeprefix(".")
     if file.suffix.lower() not in FORMATS:
         raise InputError(f"{file.name} is no picture that can be drawn.", hint="Give a name in .svg or .png.")
+    need("plots", "A picture")
     matplotlib: Any = import_module("matplotlib")
     metadata = {"Date": None, "Creator": "mentalize"} if kind == "svg" else {"Software": "mentalize"}
     # Text stays text, so that it can be searched and read aloud, and is shown in the reader's own fonts.

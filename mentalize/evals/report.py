@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ..extras import need
+
 TEMPLATE = "report.html.jinja"
 _COLOURS = ("#7a7f87", "#d98e04", "#1f77b4", "#2ca02c", "#9467bd")
 """By arm: the bare model is grey."""
@@ -120,6 +122,7 @@ def intervals(
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
+    need("plots", "A report")
     figure: Any = import_module("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     for side in ("top", "right"):

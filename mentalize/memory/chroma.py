@@ -17,12 +17,14 @@ import uuid
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from ..errors import StoreUnavailable
+from ..errors import MissingExtra, StoreUnavailable
+from ..extras import need
 
 if TYPE_CHECKING:
     import numpy as np
@@ -254,21 +256,30 @@ def _age(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def _persistent(path: Path) -> Any:
-    import chromadb
-    from chromadb.config import Settings
+def _library() -> Any:
+    """Chroma, imported when it is first used.
 
+    Raises:
+        StoreUnavailable: it is not installed.
+    """
+    try:
+        need("memory", "Finding memories by their meaning")
+    except MissingExtra as error:
+        raise StoreUnavailable(error.message, hint=error.hint) from error
+    return import_module("chromadb")
+
+
+def _persistent(path: Path) -> Any:
+    chromadb = _library()
     path.mkdir(mode=0o700, exist_ok=True)
     with _translated():
-        client = chromadb.PersistentClient(str(path), settings=Settings(anonymized_telemetry=False))
+        client = chromadb.PersistentClient(str(path), settings=chromadb.config.Settings(anonymized_telemetry=False))
         client.list_collections()
         return client
 
 
 def _server(address: str) -> Any:
-    import chromadb
-    from chromadb.config import Settings
-
+    chromadb = _library()
     parts = urlsplit(address)
     secure = parts.scheme == "https"
     with _translated():
@@ -279,7 +290,7 @@ def _server(address: str) -> Any:
             host=parts.hostname or "",
             port=parts.port or (443 if secure else 80),
             ssl=secure,
-            settings=Settings(anonymized_telemetry=False),
+            settings=chromadb.config.Settings(anonymized_telemetry=False),
         )
         client._server._session.timeout = _SERVER_SECONDS
         return client

@@ -16,6 +16,8 @@ PLACES: tuple[Place, ...] = (
     ("message", "content"),
     ("delta", "content"),
     ("messages", -1, "content"),
+    ("messages", "content"),
+    ("result", -1, "content"),
     ("content",),
     ("text",),
     ("answer",),
@@ -24,7 +26,8 @@ PLACES: tuple[Place, ...] = (
 )
 """Where texts are: the answers and chunks of OpenAI, LiteLLM, Ollama, LangChain, and of dictionaries of one's own."""
 
-_NOTHING = object()
+NOTHING: Any = object()
+"""What is inside where nothing is."""
 
 
 def is_stream(answer: object) -> bool:
@@ -59,21 +62,26 @@ def with_text(answer: Any, text: str) -> Any:
 
 def _found(answer: object) -> tuple[Place, object] | None:
     for place in PLACES:
-        value = answer
-        for step in place:
-            value = _inside(value, step)
+        value = inside(answer, place)
         if _is_content(value):
             return place, value
     return None
 
 
+def inside(value: Any, place: Place) -> Any:
+    """What is at `place`; `NOTHING` where nothing is."""
+    for step in place:
+        value = _inside(value, step)
+    return value
+
+
 def _inside(value: object, step: str | int) -> object:
     if isinstance(step, int):
         items = cast("Sequence[object]", value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
-        return items[step] if items else _NOTHING
+        return items[step] if items else NOTHING
     if isinstance(value, Mapping):
-        return cast("Mapping[str, object]", value).get(step, _NOTHING)
-    return _NOTHING if isinstance(value, str | list) or callable(found := getattr(value, step, _NOTHING)) else found
+        return cast("Mapping[str, object]", value).get(step, NOTHING)
+    return NOTHING if isinstance(value, str | list) or callable(found := getattr(value, step, NOTHING)) else found
 
 
 def _has_no_choice(answer: object) -> bool:

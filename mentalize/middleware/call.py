@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ..errors import InputError
 from ..types import Message
-from .answers import changed
+from .answers import NOTHING, Place, changed, inside
 
 _ROLES = {"human": "user", "ai": "assistant"}
 
@@ -20,15 +20,15 @@ class Call:
 
     arguments: tuple[Any, ...]
     named: Mapping[str, Any]
-    place: int | str
-    """Which of them holds the message or the messages: by position or by name."""
+    place: Place
+    """Where among them the message or the messages are: a position or a name, and the way inside that argument."""
     earlier: tuple[dict[str, Any], ...] = ()
     """The messages before those, where the chatbot takes them apart."""
 
     @property
     def given(self) -> Any:
         """The message or the messages, as the chatbot takes them."""
-        return self.arguments[self.place] if isinstance(self.place, int) else self.named[self.place]
+        return inside(self._argument, self.place[1:])
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -55,18 +55,29 @@ class Call:
             return self._with(told[0])
         return self._with(tuple(told) if shape is tuple else told)
 
+    @property
+    def _argument(self) -> Any:
+        first = self.place[0]
+        return self.arguments[first] if isinstance(first, int) else self.named[first]
+
     def _with(self, given: Any) -> Call:
-        if isinstance(self.place, str):
-            return replace(self, named={**self.named, self.place: given})
-        before, after = self.arguments[: self.place], self.arguments[self.place + 1 :]
-        return replace(self, arguments=(*before, given, *after))
+        first, way = self.place[0], self.place[1:]
+        argument = changed(self._argument, way, given)
+        if isinstance(first, str):
+            return replace(self, named={**self.named, first: argument})
+        before, after = self.arguments[:first], self.arguments[first + 1 :]
+        return replace(self, arguments=(*before, argument, *after))
 
 
 class Calls:
-    """Finds the conversation in what a chatbot is called with: its first parameter, and the one named as `history`."""
+    """Finds the conversation in what a chatbot is called with.
 
-    def __init__(self, bot: Callable[..., Any], history: str | None) -> None:
+    It is the first parameter, or what is `within` it under that name, after the one that is named as `history`.
+    """
+
+    def __init__(self, bot: Callable[..., Any], history: str | None = None, within: str | None = None) -> None:
         self._names = _names_of(bot)
+        self._within: Place = (within,) if within else ()
         self._history = history
         if history is not None and self._names and history not in self._names:
             raise InputError(
@@ -86,7 +97,12 @@ class Calls:
                 "The chatbot was called without a message.",
                 hint=f"Give the message, or the messages, as its first argument or as `{first}`.",
             )
-        call = Call(arguments, dict(named), 0 if arguments else first)
+        call = Call(arguments, dict(named), (0 if arguments else first, *self._within))
+        if self._within and call.given is NOTHING:
+            raise InputError(
+                f"The chatbot's first argument has no {self._within[0]!r}.",
+                hint="Let `within` name where the messages are in it, such as `messages` of a LangGraph state.",
+            )
         return replace(call, earlier=tuple(_as_openai(message) for message in self._before(arguments, named)))
 
     def _before(self, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Sequence[Any]:

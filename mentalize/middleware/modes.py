@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ..graphs.listener import Listener
     from ..mind import Mind
     from ..open_turn import OpenTurn, Reply
+
+Said = Sequence[Mapping[str, Any]]
+"""A conversation in OpenAI's form."""
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.middleware"))
 
@@ -96,11 +99,11 @@ class Around:
     # --- guide --------------------------------------------------------------------------------------------
 
     def _guide(self, call: Call, who: Identity | None) -> Flow:
-        guided: GuidedTurn | None = yield from _open(Think(lambda: self._guided(call, who)))
+        guided: GuidedTurn | None = yield from attempted(Think(lambda: self.guided(call.messages, who)))
         answer = yield Ask(call.saying(guided.messages) if guided else call)
         if is_stream(answer):
-            return Streaming(self._pass_on(answer, lambda text: _concluded(guided, text)), answer)
-        yield from _concluded(guided, _text(answer))
+            return Streaming(self._pass_on(answer, lambda text: concluded(guided, text)), answer)
+        yield from concluded(guided, _text(answer))
         return answer
 
     def _pass_on(self, stream: Any, after: Callable[[str], Flow]) -> Flow:
@@ -115,17 +118,17 @@ class Around:
 
     def _author(self, call: Call, who: Identity | None) -> Flow:
         if self.streams:
-            turn: OpenTurn | None = yield from _open(Think(lambda: self._begun(call, who)))
+            turn: OpenTurn | None = yield from attempted(Think(lambda: self._begun(call.messages, who)))
             events = turn.stream() if turn else iter(())
             return Streaming(self._write(call, events), events)
-        reply: Reply | None = yield from _open(Think(lambda: self._replied(call, who)))
+        reply: Reply | None = yield from attempted(Think(lambda: self._replied(call.messages, who)))
         if reply is None:
             return (yield Ask(call))
         return reply.text if call.is_text else dict(reply.message)
 
     def _write(self, call: Call, events: Any) -> Flow:
         said = False
-        while isinstance(event := (yield from _open(Next(events))), Event):
+        while isinstance(event := (yield from attempted(Next(events))), Event):
             if isinstance(event, TextDelta):
                 said = True
                 yield Say(event.text)
@@ -140,17 +143,17 @@ class Around:
     def _observe(self, call: Call, who: Identity | None) -> Flow:
         answer = yield Ask(call)
         if is_stream(answer):
-            return Streaming(self._pass_on(answer, lambda text: self._noted(call, who, text)), answer)
-        yield from self._noted(call, who, _text(answer))
+            return Streaming(self._pass_on(answer, lambda text: self.noted(call.messages, who, text)), answer)
+        yield from self.noted(call.messages, who, _text(answer))
         return answer
 
-    def _noted(self, call: Call, who: Identity | None, text: str) -> Flow:
-        self.later((yield Begin(lambda: self._observed(call, who, text))))
+    def noted(self, said: Said, who: Identity | None, text: str) -> Flow:
+        self.later((yield Begin(lambda: self._observed(said, who, text))))
 
     # --- review -------------------------------------------------------------------------------------------
 
     def _review(self, call: Call, who: Identity | None) -> Flow:
-        turn: OpenTurn | None = yield from _open(Think(lambda: self._begun(call, who)))
+        turn: OpenTurn | None = yield from attempted(Think(lambda: self._begun(call.messages, who)))
         if turn is None:
             return (yield Ask(call))
         # The chatbot writes beside the understanding, which adds no wait before it.
@@ -163,13 +166,15 @@ class Around:
         except BaseException:
             understanding.cancel()
             raise
-        return (yield from self._judge(call, guided, answer))
+        return (yield from self.judge(call, guided, answer))
 
-    def _judge(self, call: Call, guided: GuidedTurn, answer: Any) -> Flow:
+    def judge(self, call: Call, guided: GuidedTurn, answer: Any) -> Flow:
         """The answer if it is good, or what is to be sent instead."""
         written: dict[str, Any] = {}
         while text := _text(answer).strip():
-            judged: GuidedTurn | None = yield from _open(Think(lambda guided=guided, text=text: guided.review(text)))
+            judged: GuidedTurn | None = yield from attempted(
+                Think(lambda guided=guided, text=text: guided.review(text))
+            )
             if judged is None:
                 return _unjudged(guided, answer)
             guided = judged
@@ -183,9 +188,9 @@ class Around:
         else:
             if not written:
                 # It calls a tool, or says nothing: there is nothing to judge.
-                yield from _concluded(guided, "")
+                yield from concluded(guided, "")
                 return answer
-        reply: Reply | None = yield from _open(Think(guided.conclude))
+        reply: Reply | None = yield from attempted(Think(guided.conclude))
         if reply is None:
             return _unjudged(guided, answer)
         return written.get(reply.text) or with_text(answer, reply.text)
@@ -200,12 +205,12 @@ class Around:
         while True:
             if not heard.listener.text.strip():
                 if not _speaks(guided):
-                    yield from _concluded(guided, "")
+                    yield from concluded(guided, "")
                     yield from heard.say_all()
                     return
                 break
             ear = heard.listener
-            judged: GuidedTurn | None = yield from _open(Think(lambda guided=guided, ear=ear: guided.review(ear)))
+            judged: GuidedTurn | None = yield from attempted(Think(lambda guided=guided, ear=ear: guided.review(ear)))
             if judged is None:
                 yield from heard.say_instead(_unjudged(guided, ear.text[len(ear.left) :]))
                 return
@@ -217,7 +222,7 @@ class Around:
                 break
             stream = better if is_stream(better) else iter([better])
             guided, heard = yield from _heard(turn, understanding, guided, stream)
-        reply: Reply | None = yield from _open(Think(guided.conclude))
+        reply: Reply | None = yield from attempted(Think(guided.conclude))
         if reply is None:
             yield from heard.say_instead(_unjudged(guided, heard.listener.text[len(heard.listener.left) :]))
         elif reply.trace.reply_origin == BOT and reply.text in (_draft(guided), heard.listener.text.rstrip()):
@@ -227,10 +232,10 @@ class Around:
 
     # --- ours ---------------------------------------------------------------------------------------------
 
-    async def _begun(self, call: Call, who: Identity | None) -> OpenTurn:
+    async def _begun(self, said: Said, who: Identity | None) -> OpenTurn:
         asked = self.asked
         return await self.mind.begin(
-            call.messages,
+            said,
             who,
             asked.effort,
             asked.memory,
@@ -238,15 +243,16 @@ class Around:
             perspectives=asked.perspectives,
         )
 
-    async def _guided(self, call: Call, who: Identity | None) -> GuidedTurn:
-        return await understood(await self._begun(call, who))
+    async def guided(self, said: Said, who: Identity | None) -> GuidedTurn:
+        """Understand the last message of a conversation."""
+        return await understood(await self._begun(said, who))
 
-    async def _replied(self, call: Call, who: Identity | None) -> Reply:
-        return await (await self._begun(call, who)).reply()
+    async def _replied(self, said: Said, who: Identity | None) -> Reply:
+        return await (await self._begun(said, who)).reply()
 
-    async def _observed(self, call: Call, who: Identity | None, text: str) -> None:
+    async def _observed(self, said: Said, who: Identity | None, text: str) -> None:
         try:
-            await (await self._guided(call, who)).conclude(text)
+            await (await self.guided(said, who)).conclude(text)
         except Exception as error:
             _left_out(error)
 
@@ -304,7 +310,7 @@ def _heard(
 
 def _awaited(turn: OpenTurn, understanding: Pending) -> Generator[Step, Any, GuidedTurn]:
     """What was understood; if nothing was, the code's gates judge alone."""
-    guided: GuidedTurn | None = yield from _open(Await(understanding))
+    guided: GuidedTurn | None = yield from attempted(Await(understanding))
     return guided or GuidedTurn(turn, {})
 
 
@@ -323,12 +329,13 @@ def _asked_again(call: Call, guided: GuidedTurn) -> Flow:
         return None
 
 
-def _concluded(guided: GuidedTurn | None, text: str) -> Flow:
+def concluded(guided: GuidedTurn | None, text: str) -> Flow:
+    """Take in what the chatbot has answered."""
     if guided is not None:
-        yield from _open(Think(lambda: guided.conclude(text)))
+        yield from attempted(Think(lambda: guided.conclude(text)))
 
 
-def _open(step: Step) -> Flow:
+def attempted(step: Step) -> Flow:
     """The result of a step of ours; None where it fails, which costs the conversation nothing."""
     try:
         return (yield step)

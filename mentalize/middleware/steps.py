@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -277,6 +277,13 @@ class AsyncDriver:
                 return await cast("Awaitable[Any]", pending)
             case Say():
                 raise AssertionError("Only a stream has chunks to say.")
+
+
+async def waited(pending: Iterable[Pending]) -> None:
+    """Wait until all of it is done, however it ends."""
+    ones = cast("Iterable[Any]", pending)
+    waits = [one if asyncio.isfuture(one) else asyncio.wrap_future(one) for one in ones]
+    await asyncio.gather(*waits, return_exceptions=True)
 
 
 def _go_on(flow: Flow, outcome: Outcome) -> Step:

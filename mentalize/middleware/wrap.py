@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -21,7 +20,7 @@ from ..mind import Mind
 from ..types import Circumstances, Effort, Identity, MemoryMode, PerspectivesMode
 from .call import Calls
 from .modes import Around, Asked, Mode
-from .steps import AsyncDriver, Flow, Pending, SyncDriver
+from .steps import AsyncDriver, Flow, Pending, SyncDriver, waited
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.middleware"))
 
@@ -53,6 +52,7 @@ def wrap(
     circumstances: Circumstances | None = None,
     perspectives: PerspectivesMode | str | None = None,
     history: str | None = None,
+    within: str | None = None,
     **settings: Any,
 ) -> WrappedBot[P, Answer]:
     """The same chatbot, mentalizing.
@@ -74,6 +74,7 @@ def wrap(
         circumstances: Likewise.
         perspectives: Likewise.
         history: The name of the chatbot's parameter with the messages before, if its first one has the last alone.
+        within: The name under which the messages are in its first argument: `messages` for a node of LangGraph.
         **settings: Settings of the mind, if none is given: `model="openai/gpt-5-mini"`.
 
     Raises:
@@ -98,7 +99,7 @@ def wrap(
         mode=Mode.named(mode),
         mind=mind or Mind(**settings),
         asked=asked,
-        calls=Calls(bot, history),
+        calls=Calls(bot, history, within),
         owns=mind is None,
     )
     return cast("WrappedBot[P, Answer]", wrapping.around())
@@ -133,9 +134,13 @@ class Wrapping:
             identity_of(user)
         return cast("WrappedBot[..., Any]", replace(self, user=user).around())
 
+    async def noted(self) -> None:
+        """Wait until all that left is in memory."""
+        await waited(self._later)
+
     async def settle(self) -> tuple[str, ...]:
         """Wait until all that was said is taken note of; see `Mind.settle`. Of a synchronous chatbot, use `finish`."""
-        await asyncio.gather(*(_waited(pending) for pending in tuple(self._later)), return_exceptions=True)
+        await self.noted()
         return await self.mind.settle()
 
     async def close(self) -> None:
@@ -230,11 +235,6 @@ def _streams(bot: Callable[..., Any]) -> bool:
     """Whether it is a generator function, of either kind."""
     called = _called(bot)
     return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)
-
-
-async def _waited(pending: Pending) -> None:
-    other = cast("Any", pending)
-    await (asyncio.wrap_future(other) if isinstance(pending, Future) else other)
 
 
 def _finish_at_exit(wrapping: Wrapping) -> None:

