@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .llm.scripted import FunctionModel, ScriptedModel
     from .memory.memories import Explanation, Memories, Restored, Statistics, Timeline
     from .memory.store import Deletion, Filter
+    from .middleware.openai import wrap_openai
     from .middleware.wrap import WrappedBot, wrap
     from .mind import (
         Event,
@@ -121,6 +122,7 @@ __all__ = [
     "WrappedBot",
     "resolve_embedder",
     "wrap",
+    "wrap_openai",
 ]
 
 _HOME = {
@@ -138,6 +140,7 @@ _HOME = {
     "llm.scripted": ("FunctionModel", "ScriptedModel"),
     "memory.memories": ("Explanation", "Memories", "Restored", "Statistics", "Timeline"),
     "memory.store": ("Deletion", "Filter"),
+    "middleware.openai": ("wrap_openai",),
     "middleware.wrap": ("WrappedBot", "wrap"),
     "mind": (
         "Event",

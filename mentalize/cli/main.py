@@ -17,6 +17,7 @@ from .ask import ask
 from .chat import chat
 from .doctor import doctor
 from .graph import graph, schema
+from .mcp import mcp
 from .options import Debug, Invocation
 from .perspectives import perspectives
 from .plain import one_line
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(ask)
 app.command()(chat)
 app.command()(serve)
+app.command()(mcp)
 app.command()(perspectives)
 app.command()(doctor)
 app.command()(graph)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,7 +63,7 @@ class _Exchange:
     answered: bool = False
     """Whether the last byte was sent."""
 
-    async def send(self, message: Mapping[str, Any]) -> None:
+    async def send(self, message: MutableMapping[str, Any]) -> None:
         """Send a part of the answer."""
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self.answered = True

@@ -7,7 +7,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import structlog
@@ -20,7 +20,7 @@ from .metrics import Metrics
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.server"))
 
-Scope = dict[str, Any]
+Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -49,7 +49,7 @@ class Ingress:
         identified = (b"x-request-id", _request_id(scope).encode())
         scope["state"]["request"] = identified[1].decode()
 
-        async def noted(message: Mapping[str, Any]) -> None:
+        async def noted(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
