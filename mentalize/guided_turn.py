@@ -59,6 +59,12 @@ class GuidedTurn:
         return tuple(message.as_openai() for message in messages)
 
     @property
+    def kept(self) -> tuple[int, ...]:
+        """Which of the given messages `messages` has, by position: not what somebody who is present has not heard."""
+        context = self.turn.context
+        return tuple(range(len(context.turn.messages))) if context.kept is None else context.kept
+
+    @property
     def verdict(self) -> Verdict | None:
         """What was found about the last draft that was reviewed."""
         settlement = self._settlement

@@ -678,7 +678,8 @@ class Mind:
         memory = context.memory
         if memory is None or memory.writes is None:
             return trace
-        writing = asyncio.create_task(self._record(memory, context.turn, trace), name="mentalize-record")
+        turn = context.given or context.turn
+        writing = asyncio.create_task(self._record(memory, turn, trace), name="mentalize-record")
         self._writing.add(writing)
         writing.add_done_callback(lambda task: self._written(task, memory.who))
         await asyncio.wait({writing}, timeout=RECORD_SECONDS)

@@ -152,6 +152,8 @@ class Identity:
     """IANA time zone of the person, which decides what their days are; the setting `memory.zone`, if not given."""
     audience: tuple[str, ...] = ()
     """Who else is present. What was said before fewer people than are present now is not recalled."""
+    witnessed: bool = True
+    """Whether what is said is kept in the memory of the others who are present too, of those who have one."""
 
     @property
     def others(self) -> frozenset[str]:

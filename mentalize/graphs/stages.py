@@ -141,7 +141,10 @@ async def recall(state: State, context: TurnContext) -> Update:
         return {}
     try:
         async with asyncio.timeout(RECALL_SECONDS):
-            return {"recollection": await context.memory.recall(context.turn)}
+            context.keep_apart(await context.memory.unheard())
+            recollection = await context.memory.recall(context.turn)
+            context.know(recollection)
+            return {"recollection": recollection}
     except TimeoutError as late:
         raise StoreUnavailable(f"Memory gave no answer within {RECALL_SECONDS:g} s.") from late
 

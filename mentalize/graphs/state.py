@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypedDict
 
+from ..agents.attribution import repeated
 from ..agents.reading import Reading
 from ..agents.rubric import Quality
 from ..agents.safety_gate import GateFindings
@@ -22,6 +23,7 @@ from ..types import (
     Foresight,
     Hypothesis,
     LensNote,
+    Memory,
     Multiplex,
     Norm,
     NormMatch,
@@ -186,6 +188,14 @@ class TurnContext:
     """Parts of stages that failed beside others that did not."""
     structured_failures: int = 0
     """Structured answers that stayed invalid."""
+    given: Turn | None = None
+    """The turn with the conversation as it came, where `turn` has less of it."""
+    kept: tuple[int, ...] | None = None
+    """Which messages of that are left, by position; None for all."""
+    unheard: tuple[Memory, ...] = ()
+    """What somebody who is present has not heard: no reply may give it away."""
+    known: str = ""
+    """What everybody who is present has heard."""
     told: tuple[str, ...] = ()
     """The prompts that a chatbot of the caller's own was guided with."""
     concluded: bool = False
@@ -201,6 +211,26 @@ class TurnContext:
         """The norms that bear on this turn."""
         return tuple(match.norm for match in self.matches(perception))
 
+    def keep_apart(self, unheard: Sequence[Memory]) -> None:
+        """Leave out of the conversation what somebody who is present has not heard."""
+        apart = {row.text.strip() for row in unheard}
+        messages = self.turn.messages
+        kept = tuple(
+            at
+            for at, message in enumerate(messages)
+            if at == len(messages) - 1 or message.role not in ("user", "assistant") or message.text.strip() not in apart
+        )
+        self.unheard = tuple(unheard)
+        if len(kept) < len(messages):
+            self.given, self.kept = self.turn, kept
+            self.turn = replace(self.turn, messages=tuple(messages[at] for at in kept))
+
+    def know(self, recollection: Recollection) -> None:
+        """Note what everybody has heard: the conversation, and what was recalled before them all."""
+        recalled = [hit.memory for hit in recollection.hits]
+        recalled += [one for one in (recollection.portrait, recollection.summary) if one]
+        self.known = "\n".join([*(message.text for message in self.turn.messages), *(one.text for one in recalled)])
+
     def failed(self, stage: str) -> bool:
         """Whether a stage that ran gave nothing because of a fault."""
         return any(record.name == stage and record.error for record in self.stages)
@@ -211,7 +241,7 @@ class TurnContext:
 
     def gates(self, text: str, signs: Sequence[RiskSign]) -> dict[str, bool]:
         """The code's gates on `text`."""
-        return check_reply(
+        gates = check_reply(
             text,
             risk=signs,
             country=self.turn.country,
@@ -219,3 +249,6 @@ class TurnContext:
             echoes=self.team.echoes,
             quotable=(message.text for message in self.turn.messages),
         )
+        if self.unheard:
+            gates["keeps_confidence"] = not repeated(self.unheard, self.known, text)
+        return gates

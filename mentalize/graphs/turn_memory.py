@@ -12,6 +12,7 @@ from ..agents.attribution import repeated, used
 from ..agents.quotes import quoted
 from ..memory.importance import importance_of
 from ..memory.memories import Memories
+from ..memory.ranking import is_visible
 from ..memory.store import Filter
 from ..prompts.format import by_another
 from ..types import (
@@ -43,6 +44,10 @@ the words of somebody else who speaks: they are no statements of the person, and
 _FEWEST, _MOST, _FARTHEST = 40, 200, 400
 """Newest rows of a person among which the conversation is looked for: 40 to 200, by its length; and, where that leaves
 it open where it goes on, of its session as well."""
+
+_SAID = (MemoryKind.TURN, MemoryKind.FACT, MemoryKind.PREFERENCE)
+_HEARD = frozenset({"turn_id", "role", "origin", "left_out"})
+"""Details of a row that go into the memory of those who heard it; a guess at what the speaker meant does not."""
 
 WEAKENED = 0.5
 """Factor on the importance of an emotion pattern that a failed reply leaned on (arXiv 2505.18943, §3.3, feedback)."""
@@ -86,6 +91,13 @@ class TurnMemory:
         found = await self.store.recall(self.who, turn.text, at=turn.at, limit=most)
         return without(found, shown, self.limit)
 
+    async def unheard(self) -> tuple[Memory, ...]:
+        """What was said with this person that somebody who is present now has not heard, newest first."""
+        if not self.who.others or not isinstance(self.store, Memories):
+            return ()
+        rows = await self.store.find(self.who, Filter(kinds=_SAID), limit=_MOST)
+        return tuple(row for row in rows if row.details.get("role") != ASSISTANT and not is_visible(row, self.who))
+
     async def record(self, turn: Turn, trace: Trace) -> None:
         """Write down what was said, durably, and what follows from it at once.
 
@@ -108,6 +120,7 @@ class TurnMemory:
         rows = await asyncio.to_thread(rows_of, turn, trace, place=place, who=self.who, rests_on=rests_on)
         new = [scenario(self.charter, turn.at), *rows]
         await self.writes.retract(self.who, successors(place, rows), at=turn.at, new=new, since=since)
+        await self._let_hear(rows)
         if leaned_on:
             await self.writes.strengthen(self.who, leaned_on, turn=turn.id, at=turn.at)
         if failed(trace):
@@ -115,6 +128,16 @@ class TurnMemory:
         if self.trace_days:
             until = turn.at + timedelta(days=self.trace_days)
             await self.writes.keep_trace(self.who, trace, until=until, since=since)
+
+    async def _let_hear(self, rows: Sequence[Memory]) -> None:
+        """Keep what was said in the memory of the others who are present. Being named gives nobody a memory."""
+        assert self.writes is not None
+        if not self.who.witnessed:
+            return
+        for name in sorted(self.who.others):
+            other = replace(self.who, user=name, speaker=None, audience=())
+            if await self.writes.exists(other):
+                await self.writes.add(other, heard(rows, self.who, name))
 
     async def _place(self, turn: Turn) -> tuple[tuple[Memory, ...], Place]:
         """The newest rows of the person, and where the turn stands among what is remembered."""
@@ -232,6 +255,22 @@ def rows_of(
             )
         )
     return tuple(rows)
+
+
+def heard(rows: Sequence[Memory], who: Identity, name: str) -> tuple[Memory, ...]:
+    """The turn's rows as somebody else who was present has heard them: what was said, and no notes on it."""
+    present = tuple(sorted({who.user, *who.others} - {name}))
+    said = [row for row in rows if row.kind is MemoryKind.TURN]
+    ids = {row.id for row in said}
+    return tuple(
+        replace(
+            row,
+            audience=present,
+            sources=tuple(source for source in row.sources if source in ids),
+            details={key: value for key, value in row.details.items() if key in _HEARD},
+        )
+        for row in said
+    )
 
 
 def successors(place: Place, rows: Sequence[Memory]) -> dict[str, str]:

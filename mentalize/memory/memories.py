@@ -406,7 +406,9 @@ class Memories:
             MemoryNotFound: one of them does not exist; then nothing is deleted.
         """
         named = (ids,) if isinstance(ids, str) else tuple(dict.fromkeys(ids))
+        said = await self.get(who, named)
         deletion = await self._change(self._forget, who, named)
+        await self._forget_elsewhere(who, said)
         self._indexing.begin()
         return deletion
 
@@ -415,9 +417,20 @@ class Memories:
 
         Where the index cannot be reached, `erased` is false, and it is done as soon as it can be.
         """
+        said = await self.find(who, Filter(kinds=(MemoryKind.TURN,)))
         deletion = await self._change(self._forget_all, who)
+        await self._forget_elsewhere(who, said)
         self._indexing.begin()
         return deletion
+
+    async def _forget_elsewhere(self, who: Identity, said: Sequence[Memory]) -> None:
+        """What the person said before others is deleted in the memory of those, too, with what was made from it."""
+        own = [memory for memory in said if memory.audience and memory.speaker == who.user]
+        for name in sorted({name for memory in own for name in memory.audience}):
+            other = replace(who, user=name, speaker=None, audience=())
+            ids = [memory.id for memory in own if name in memory.audience]
+            if there := [memory.id for memory in await self.get(other, ids)]:
+                await self._change(self._forget, other, there)
 
     # --- moving -------------------------------------------------------------------------------------------
 

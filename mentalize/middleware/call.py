@@ -40,16 +40,18 @@ class Call:
         """Whether it is one message as a text, and not a list of messages."""
         return isinstance(self.given, str)
 
-    def saying(self, messages: Sequence[Mapping[str, Any]]) -> Call:
-        """The same call with these messages, of which each that is as before stays the object that was given."""
-        new = list(messages)[len(self.earlier) :]
+    def saying(self, messages: Sequence[Mapping[str, Any]], kept: Sequence[int]) -> Call:
+        """The same call with these messages, of which each that is as before stays the object that was given.
+
+        Args:
+            messages: What is to be said.
+            kept: Which of the call's own messages they are, by position.
+        """
         if self.is_text:
-            return self._with(_text(new[-1]))
-        given = _listed(self.given)
-        told = [
-            message if _as_openai(message) == dict(other) else _with_content(message, other)
-            for message, other in zip(given, new, strict=True)
-        ]
+            return self._with(_text(messages[-1]))
+        given, before = _listed(self.given), len(self.earlier)
+        pairs = [(given[at - before], other) for at, other in zip(kept, messages, strict=True) if at >= before]
+        told = [own if _as_openai(own) == dict(other) else _with_content(own, other) for own, other in pairs]
         shape: type[Any] = type(cast("object", self.given))
         if not issubclass(shape, Sequence):
             return self._with(told[0])

@@ -121,7 +121,7 @@ class MentalizeMiddleware(AgentMiddleware[AgentState[Any], Any]):
             self._turns[key] = understanding
         if self.mode is Mode.GUIDE:
             guided = yield from attempted(Await(understanding))
-            return (yield Ask(call.saying(guided.messages) if guided else call))
+            return (yield Ask(call.saying(guided.messages, guided.kept) if guided else call))
         answer: ModelResponse[Any] = yield Ask(call)
         if any(getattr(message, "tool_calls", ()) for message in answer.result):
             return answer
@@ -172,12 +172,16 @@ class ModelCall(Call):
         system = self.request.system_message
         return [*_openai([system] if system else []), *self._said]
 
-    def saying(self, messages: Sequence[Mapping[str, Any]]) -> Call:
+    def saying(self, messages: Sequence[Mapping[str, Any]], kept: Sequence[int]) -> Call:
         """The same call with the guidance in the person's message; what comes after it stays next to it."""
         given, said = self.request.messages, self._said
+        before = 1 if self.request.system_message else 0
         told = [
-            message if before == now else message.model_copy(update={"content": now["content"]})
-            for message, before, now in zip(given, said, messages[-len(said) :], strict=False)
+            given[at - before]
+            if said[at - before] == now
+            else given[at - before].model_copy(update={"content": now["content"]})
+            for at, now in zip(kept, messages, strict=True)
+            if at >= before
         ]
         return _plain(self.request.override(messages=[*told, *given[self.at + 1 :]]))
 

@@ -100,7 +100,7 @@ class Around:
 
     def _guide(self, call: Call, who: Identity | None) -> Flow:
         guided: GuidedTurn | None = yield from attempted(Think(lambda: self.guided(call.messages, who)))
-        answer = yield Ask(call.saying(guided.messages) if guided else call)
+        answer = yield Ask(call.saying(guided.messages, guided.kept) if guided else call)
         if is_stream(answer):
             return Streaming(self._pass_on(answer, lambda text: concluded(guided, text)), answer)
         yield from concluded(guided, _text(answer))
@@ -323,7 +323,7 @@ def _whole(call: Call, guided: GuidedTurn) -> Flow:
 def _asked_again(call: Call, guided: GuidedTurn) -> Flow:
     """Another answer, with the critique; None where the chatbot fails, for it has answered before."""
     try:
-        return (yield Ask(call.saying(guided.messages)))
+        return (yield Ask(call.saying(guided.messages, guided.kept)))
     except Exception as error:
         _left_out(error)
         return None

@@ -52,6 +52,8 @@ def person_of(caller: Caller, headers: Mapping[str, str], body: Mapping[str, Any
         session=wishes.session or _session(headers),
         zone=wishes.zone or headers.get("x-mentalize-zone") or None,
         audience=wishes.audience,
+        # Who may not name users puts nothing into anybody else's memory.
+        witnessed=bool(caller.sources),
     )
     return Person(who)
 
