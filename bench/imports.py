@@ -1,18 +1,19 @@
 """What importing mentalize costs, beside a bare `import pydantic`: medians over fresh processes, taken in turns.
 
-Exits with 1 if `import mentalize` takes longer than its target, or if anything is loaded that should wait for its
-first use.
+Exits with 1 if `from mentalize import Mind` takes longer than its target, or if anything is loaded that should wait
+for its first use.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
 
 TARGET = 0.150
-"""Seconds that `import mentalize` may take."""
+"""Seconds that `from mentalize import Mind` may take."""
 LATE = ("chromadb", "langgraph", "litellm", "torch")
 """What must not be loaded before it is used."""
 PACKAGE, FACADE, YARDSTICK = STATEMENTS = ("import mentalize", "from mentalize import Mind", "import pydantic")
@@ -37,7 +38,9 @@ class Import:
 
 def fresh(statement: str) -> Import:
     program = PROGRAM.format(statement=statement, late=LATE)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    # Without bytecode, what is measured is the compiler.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=variables)
     return Import(**json.loads(done.stdout))
 
 
@@ -58,9 +61,9 @@ def main() -> int:
             print(f"{statement:<28} {median * 1000:6.1f} ms  {median / medians[YARDSTICK]:5.2f} × pydantic")
     if early:
         print(f"loaded before it is used: {', '.join(sorted(early))}", file=sys.stderr)
-    if medians[PACKAGE] > TARGET:
-        print(f"{PACKAGE} takes longer than {TARGET * 1000:.0f} ms", file=sys.stderr)
-    return 1 if early or medians[PACKAGE] > TARGET else 0
+    if medians[FACADE] > TARGET:
+        print(f"{FACADE} takes longer than {TARGET * 1000:.0f} ms", file=sys.stderr)
+    return 1 if early or medians[FACADE] > TARGET else 0
 
 
 if __name__ == "__main__":

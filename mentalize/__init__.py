@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .companion import Answer, Companion, Person, SyncCompanion
     from .errors import (
         EmbedderError,
         InputError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         TextDelta,
     )
     from .settings import Settings
+    from .topics import Topic
     from .types import (
         Circumstances,
         Contract,
@@ -67,8 +69,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Answer",
     "Capabilities",
     "Circumstances",
+    "Companion",
     "Completion",
     "Contract",
     "Deletion",
@@ -99,6 +103,7 @@ __all__ = [
     "ModelError",
     "Multiplex",
     "Norm",
+    "Person",
     "PerspectivesMode",
     "Recollection",
     "Reply",
@@ -115,9 +120,11 @@ __all__ = [
     "Store",
     "StoreError",
     "StructuredMode",
+    "SyncCompanion",
     "SyncMind",
     "TextDelta",
     "Timeline",
+    "Topic",
     "Trace",
     "WrappedBot",
     "resolve_embedder",
@@ -126,6 +133,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "companion": ("Answer", "Companion", "Person", "SyncCompanion"),
+    "topics": ("Topic",),
     "errors": (
         "EmbedderError",
         "InputError",

@@ -14,7 +14,6 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from .agents.danger import signs_in
 from .agents.intake import (
     SIDE_TASK,
     SMALL_TALK,
@@ -27,23 +26,17 @@ from .agents.intake import (
 )
 from .agents.intake import effort as effort_named
 from .agents.language import language_of
-from .agents.quotes import quoted
 from .errors import EmbedderError, InputError, MentalizeError, ModelError, ModelNotFound, ModelRefused, StoreError
 from .graphs.events import StageFinished, StageStarted, TextDelta, TextHeld, TurnStarted
 from .graphs.turnstile import Turnstile
 from .guided_turn import GuidedTurn, understood
 from .llm.examination import RoleReport, examine
 from .llm.model import Model
-from .llm.resolve import resolve
+from .memory.safety_counts import REFERRAL
 from .memory.zones import check_zone
-from .norms.conventions import Conventions, Meaning, even_handed
-from .norms.forms import fill_forms
 from .open_turn import SATURATED, Event, Finished, OpenTurn, Reply
 from .portal import SyncMind
 from .prompts.library import Library
-from .safety.referral import help_lines, load_referrals
-from .safety.replies import safe_reply, vetted_reply
-from .settings import Settings
 from .types import (
     NOTHING_STATED,
     Circumstances,
@@ -65,11 +58,13 @@ from .types import (
 
 if TYPE_CHECKING:
     from .graphs.background import Background
-    from .graphs.state import State, TurnContext
+    from .graphs.state import Hook, State, TurnContext
     from .graphs.team import Prompts, Roles
     from .graphs.turn_memory import TurnMemory
     from .llm.relay import Relayed
     from .memory.memories import Memories
+    from .norms.conventions import Meaning
+    from .settings import Settings
 
 Messages = str | Sequence[Mapping[str, Any] | Message]
 RoleName = Literal["reason", "judge", "write"]
@@ -97,6 +92,8 @@ class Mind:
         reason, judge, write: The model for one role, likewise.
         store: Where memories are kept, such as `Memories`, which stays yours to close; what the setting `memory`
             says, if not given. Nothing is read or written for a turn without an identity.
+        hooks: Called with each event of every turn, before and after each stage: functions, or `async def`s that are
+            waited for. What one raises is logged, and changes nothing.
         clock: The present moment, aware.
         overrides: Single settings, such as `effort="low"`.
 
@@ -115,9 +112,14 @@ class Mind:
         judge: Model | str | None = None,
         write: Model | str | None = None,
         store: Store | None = None,
+        hooks: Sequence[Hook] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         **overrides: Any,
     ) -> None:
+        from .norms.conventions import Conventions
+        from .safety.referral import load_referrals
+        from .settings import Settings
+
         given = {"model": model, "reason": reason, "judge": judge, "write": write}
         strings = {role: value for role, value in given.items() if isinstance(value, str)}
         self.settings = settings.changed(**overrides, **strings) if settings else Settings.load(**overrides, **strings)
@@ -127,6 +129,7 @@ class Mind:
         self._named = frozenset(strings)
         self._store = store
         self._clock = clock
+        self._hooks = tuple(hooks)
         self._writing: set[asyncio.Task[None]] = set()
         self._turnstile = Turnstile()
         self._models: dict[RoleName, Model] = {role: self._bind(role) for role in ROLES}
@@ -361,6 +364,33 @@ class Mind:
         raise ModelNotFound(f"There is no model {name!r} here.", hint=f"There are: {', '.join(self.upstreams)}.")
 
     @property
+    def charter(self) -> RoleCharter:
+        """What the assistant is, must do and must not do, where a turn states no other charter."""
+        return self._conventions.charter
+
+    @property
+    def now(self) -> datetime:
+        """The present moment, by its clock."""
+        return self._clock()
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what is said is kept in a memory that can be looked at."""
+        return not self._only_recalls and self.settings.memory.mode is not MemoryMode.OFF
+
+    async def count(self, tenant: str, event: str) -> None:
+        """Count an event for reports on safety (docs/companions.md). A count that cannot be kept is logged."""
+        if self._only_recalls or self.settings.memory.mode is not MemoryMode.ON:
+            return
+        try:
+            await self.memory.safety_counts.add(tenant, event)
+        except StoreError as error:
+            import structlog
+
+            log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind"))
+            log.warning("not_counted", event_counted=event, fault=type(error).__name__, hint=error.hint)
+
+    @property
     def backlog(self) -> int:
         """How many people's memory is being worked on in the background, or waits for it."""
         return len(self._writing) + (self._background.waiting if "_background" in self.__dict__ else 0)
@@ -435,6 +465,7 @@ class Mind:
             log.warning("embedder_left_out", fault=type(error).__name__)
 
     def _load(self) -> None:
+        from .agents.danger import signs_in
         from .graphs.turn import graph
         from .llm.relay import innermost, relays
 
@@ -486,12 +517,14 @@ class Mind:
         circumstances: Circumstances,
         perspectives: PerspectivesMode,
     ) -> TurnContext:
+        from .agents.danger import signs_in
         from .graphs.state import Scoring, TurnContext
         from .graphs.team import BRIEF_HYPOTHESES, assemble
         from .graphs.turn import CONTRACTS, PATIENCE, contract_with_lenses
         from .llm.budget import Budget
         from .llm.stopwatch import Stopwatch
         from .llm.traced import Ledger
+        from .norms.conventions import even_handed
 
         settings = self.settings
         requested = effort_named(effort) if effort is not None else settings.effort
@@ -547,6 +580,7 @@ class Mind:
             ledger=ledger,
             budget=budget,
             stopwatch=stopwatch,
+            hooks=self._hooks,
             memory=remembering,
             losses=losses,
             scoring=Scoring(
@@ -580,6 +614,7 @@ class Mind:
             charter=given.charter,
             domain=given.domain or settings.domain,
             formality=given.formality or settings.formality,
+            minor=given.minor,
         )
 
     async def _lenses(self, circumstances: Circumstances, mode: PerspectivesMode) -> tuple[Lens, ...]:
@@ -619,6 +654,7 @@ class Mind:
         context.concluded = True
         said = conclude(context, state)
         trace = await self._recorded(context, trace_of(context, state, said.text, said.origin))
+        await self._count_referrals(trace, context.turn)
         log(trace)
         draft = state.get("draft")
         message: Mapping[str, Any] = {"role": "assistant", "content": said.text}
@@ -626,15 +662,31 @@ class Mind:
             message = draft.message or message
         return Reply(said.text, trace, message, said.finish_reason, said.usage)
 
+    async def _count_referrals(self, trace: Trace, turn: Turn) -> None:
+        """Count a reply that points to help."""
+        from .safety.gates import has_referral
+
+        if trace.risk and has_referral(trace.reply, turn.country, self._referrals):
+            tenant = turn.identity.tenant if turn.identity else self.settings.server.tenant
+            for kind in sorted({sign.kind for sign in trace.risk}):
+                await self.count(tenant, f"{REFERRAL}:{kind}")
+
     def _vetted(self, turn: Turn, signs: Sequence[RiskSign], language: str | None) -> str:
+        from .safety.replies import safe_reply, vetted_reply
+
         if not signs:
             return safe_reply(language or language_of(turn.text))
         return vetted_reply(signs, country=turn.country, language=language, referrals=self._referrals)
 
     def _help_lines(self, turn: Turn, signs: Sequence[RiskSign]) -> tuple[str, ...]:
+        from .safety.referral import help_lines
+
         return help_lines((sign.kind for sign in signs), country=turn.country, table=self._referrals)
 
     def _forms(self, turn: Turn, perception: Perception, language: str | None) -> Sequence[tuple[str, str]]:
+        from .agents.quotes import quoted
+        from .norms.forms import fill_forms
+
         own_words = replace(perception, cause=quoted(perception.cause, turn.text))
         return fill_forms(own_words, language=language, limit=4)
 
@@ -743,6 +795,8 @@ class Mind:
         settings, binding = self.settings, self.settings.binding(role)
         key = (binding.model, binding.base_url, binding.api_key)
         if key not in self._resolved:
+            from .llm.resolve import resolve
+
             self._resolved[key] = resolve(
                 binding.model,
                 api_key=binding.api_key.get_secret_value() if binding.api_key else None,

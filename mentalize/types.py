@@ -222,6 +222,8 @@ class Circumstances:
     """What the deployment is for, such as `health` or `workplace`."""
     formality: int | None = None
     """Tone of the reply, 1 (intimate) to 5 (formal); None leaves it to refinement."""
+    minor: bool = False
+    """Whether the person is known to be a minor."""
 
     def __post_init__(self) -> None:
         if len(self.cultures) > MOST_CULTURES:
@@ -355,6 +357,18 @@ class NormMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Companionship:
+    """What a companion owes the person it talks with (docs/companions.md). Hours are hours of talking."""
+
+    disclose_at_start: bool = True
+    """Whether it says at the start of a conversation that it is an AI."""
+    disclose_every_hours: float | None = 3.0
+    """And how often while that goes on; None for never."""
+    remind_minors_every_hours: float | None = 3.0
+    """How often a known minor is reminded to take a break."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoleCharter:
     """What a deployment says that its assistant is, must do and must not do."""
 
@@ -362,6 +376,8 @@ class RoleCharter:
     role: str
     duties: tuple[str, ...]
     limits: tuple[str, ...]
+    companionship: Companionship | None = None
+    """What a companion owes; None where the deployment does it itself, or the assistant is none."""
 
 
 class PerspectivesMode(StrEnum):

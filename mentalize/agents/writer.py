@@ -19,6 +19,17 @@ from ..types import Draft, Message, Plan, Turn
 
 
 @dataclass(frozen=True, slots=True)
+class CompanionInputs:
+    """What the instructions of a companion are filled with."""
+
+    name: str
+    role: str
+    persona: str
+    duties: str
+    limits: str
+
+
+@dataclass(frozen=True, slots=True)
 class WriteInputs:
     """What the guidance is filled with."""
 

@@ -95,6 +95,7 @@ def stage(
         context = runtime.context
         context.ledger.enter(config.get("metadata", {})["langgraph_step"])
         runtime.stream_writer(StageStarted(name))
+        await context.tell(StageStarted(name))
         started = context.ledger.elapsed()
         seconds = max(0.0, min(context.stage_seconds, share * context.contract.seconds - started))
         settlement = state.get("settlement")
@@ -121,7 +122,8 @@ def stage(
         finally:
             took = context.ledger.elapsed() - started
             context.stages.append(StageRecord(name=name, started=started, seconds=took, error=error, found=found))
-            runtime.stream_writer(StageFinished(name, took, error, found))
+            runtime.stream_writer(finished := StageFinished(name, took, error, found))
+            await context.tell(finished)
         instead = rescue(state, context) if rescue else None
         if needed and instead is None:
             raise problem

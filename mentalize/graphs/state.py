@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
+
+import structlog
 
 from ..agents.attribution import repeated
 from ..agents.reading import Reading
 from ..agents.rubric import Quality
 from ..agents.safety_gate import GateFindings
 from ..agents.selection import ScoreMode
+from ..errors import whereabouts
 from ..llm.budget import Budget
 from ..llm.stopwatch import Stopwatch
 from ..llm.traced import Ledger
@@ -41,8 +45,11 @@ from ..types import (
     ValueCue,
     Verdict,
 )
+from .events import StageFinished, StageStarted
 from .team import Team
 from .turn_memory import TurnMemory
+
+_log: Any = structlog.wrap_logger(logging.getLogger("mentalize.graphs"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,10 @@ class Scoring:
     max_revisions: int = 1
 
 
+Hook = Callable[[str, StageStarted | StageFinished], Awaitable[None] | None]
+"""Called with the id of a turn and an event of it."""
+
+
 @dataclass(slots=True, kw_only=True)
 class TurnContext:
     """What the stages of one turn share. The lists only grow."""
@@ -179,6 +190,7 @@ class TurnContext:
     """Whether a value question that only the perception call notices brings the principles in."""
     mode: StreamMode = StreamMode.GATED
     """When text may leave; signs of danger that a stage notices make it `gated`."""
+    hooks: tuple[Hook, ...] = ()
     stages: list[StageRecord] = field(default_factory=list[StageRecord])
     spoken: list[str] = field(default_factory=list[str])
     """What has already left."""
@@ -230,6 +242,16 @@ class TurnContext:
         recalled = [hit.memory for hit in recollection.hits]
         recalled += [one for one in (recollection.portrait, recollection.summary) if one]
         self.known = "\n".join([*(message.text for message in self.turn.messages), *(one.text for one in recalled)])
+
+    async def tell(self, event: StageStarted | StageFinished) -> None:
+        """Call the hooks."""
+        for hook in self.hooks:
+            try:
+                waiting = hook(self.turn.id, event)
+                if waiting is not None:
+                    await waiting
+            except Exception as fault:
+                _log.warning("hook_failed", turn=self.turn.id, fault=type(fault).__name__, at=whereabouts(fault))
 
     def failed(self, stage: str) -> bool:
         """Whether a stage that ran gave nothing because of a fault."""

@@ -39,6 +39,7 @@ from ..agents.validator import ValidateInputs, Validator
 from ..agents.writer import (
     BriefGuidance,
     BriefWriteInputs,
+    CompanionInputs,
     Guidance,
     Persona,
     PrinciplesInputs,
@@ -90,6 +91,7 @@ class Prompts:
     stated: Prompt[StatedInputs]
     persona: Prompt[PreambleInputs]
     persona_brief: Prompt[BriefPersonaInputs]
+    companion: Prompt[CompanionInputs]
     perceive: Prompt[PerceiveInputs]
     hypothesise: Prompt[HypothesiseInputs]
     foresee: Prompt[ForeseeInputs]
@@ -138,6 +140,7 @@ class Prompts:
             stated=library.get("stated", StatedInputs),
             persona=library.get("persona", PreambleInputs),
             persona_brief=library.get("persona_brief", BriefPersonaInputs),
+            companion=library.get("companion", CompanionInputs),
             perceive=library.get("perceive", PerceiveInputs),
             hypothesise=library.get("hypothesise", HypothesiseInputs),
             foresee=library.get("foresee", ForeseeInputs),

@@ -27,7 +27,7 @@ from .tables import APPLICATION_ID, VERSION_TABLE, marks, metadata
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-VERSIONS = ("0001", "0002", "0003")
+VERSIONS = ("0001", "0002", "0003", "0004")
 """The numbered migrations, in order."""
 CURRENT = VERSIONS[-1]
 

@@ -33,6 +33,7 @@ from .recall import Recall
 from .repetition import REPEATED, STATED
 from .retention import Curve
 from .retraction import is_retracted
+from .safety_counts import SafetyCounts
 from .statistics import Statistics, statistics
 from .store import Deletion, Filter, MemoryStore
 from .threads import Threads
@@ -544,6 +545,11 @@ class Memories:
     def keys(self) -> Keys:
         """Who may ask the endpoint."""
         return Keys(self._store, self._readers, self._writers)
+
+    @property
+    def safety_counts(self) -> SafetyCounts:
+        """Counts for reports on safety."""
+        return SafetyCounts(self._store, self._readers, self._writers)
 
     # --- in a worker thread -------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from .fulltext import FullText, PostgresFullText, SqliteFullText
 from .keyring import Keyring
 from .outbox import Outbox
 from .reader import Reader
+from .safety_tally import SafetyTally
 from .tables import memories
 from .traces import Traces
 from .writer import Writer
@@ -33,6 +34,7 @@ class Parts:
     traces: Traces
     eraser: Eraser
     keys: Keyring
+    safety_counts: SafetyTally
 
     @classmethod
     def of(cls, url: str, clock: Callable[[], datetime], *, small_file: int) -> Parts:
@@ -48,6 +50,7 @@ class Parts:
             traces=Traces(database, clock),
             eraser=Eraser(database, fulltext, clock, small_file=small_file),
             keys=Keyring(database, clock),
+            safety_counts=SafetyTally(database, clock),
         )
 
     def open(self) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .keyring import Keyring
     from .parts import Parts
+    from .safety_tally import SafetyTally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,6 +373,11 @@ class MemoryStore:
     def keys(self) -> Keyring:
         """Who may ask the endpoint."""
         return self._parts.keys
+
+    @property
+    def safety_counts(self) -> SafetyTally:
+        """Counts for reports on safety."""
+        return self._parts.safety_counts
 
     # --- care ---------------------------------------------------------------------------------------------
 

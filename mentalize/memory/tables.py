@@ -268,3 +268,14 @@ keys = Table(
     Column("revoked_at", Moment),
 )
 """Keys of the endpoint. They belong to tenants, and to no person."""
+
+safety_counts = Table(
+    "safety_counts",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    # ISO 8601, in UTC.
+    Column("day", Text, primary_key=True),
+    Column("event", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+"""How often something happened that reports ask for. Nothing in it belongs to a person."""

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ..errors import PackError
 from ..packfile import Entry, PackFile
-from ..types import RoleCharter
+from ..types import Companionship, RoleCharter
 
 PACKAGED = ("clinic_intake", "companion", "support", "tutor", "workplace")
 DEFAULT = "companion"
+
+
+Hours = Annotated[float, Field(gt=0)] | Literal["never"]
+
+
+class _Companionship(Entry):
+    disclose_at_start: bool = True
+    disclose_every_hours: Hours = 3.0
+    remind_minors_every_hours: Hours = 3.0
 
 
 class _CharterFile(Entry):
@@ -20,6 +30,7 @@ class _CharterFile(Entry):
     role: str = Field(min_length=1)
     duties: tuple[str, ...] = Field(min_length=1)
     limits: tuple[str, ...] = Field(min_length=1)
+    companionship: _Companionship | None = None
 
 
 def load_charter(name_or_path: str | Path = DEFAULT) -> RoleCharter:
@@ -38,4 +49,22 @@ def load_charter(name_or_path: str | Path = DEFAULT) -> RoleCharter:
         )
     else:
         source = PackFile.read(Path(name_or_path))
-    return RoleCharter(**source.parse(_CharterFile).model_dump())
+    entry = source.parse(_CharterFile)
+    owed = entry.companionship
+    return RoleCharter(
+        id=entry.id,
+        role=entry.role,
+        duties=entry.duties,
+        limits=entry.limits,
+        companionship=Companionship(
+            disclose_at_start=owed.disclose_at_start,
+            disclose_every_hours=_hours(owed.disclose_every_hours),
+            remind_minors_every_hours=_hours(owed.remind_minors_every_hours),
+        )
+        if owed
+        else None,
+    )
+
+
+def _hours(given: float | str) -> float | None:
+    return None if isinstance(given, str) else given

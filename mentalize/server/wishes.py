@@ -44,6 +44,7 @@ class Wishes(BaseModel):
     formality: Annotated[int, Field(ge=1, le=5)] | None = Field(
         default=None, description="Tone of the reply, 1 (intimate) to 5 (formal)."
     )
+    minor: bool = Field(default=False, description="Whether the person is known to be a minor.")
     perspectives: PerspectivesMode | None = Field(default=None, description="off, contextual, agents or auto.")
     effort: Effort | None = Field(default=None, description="How much thought the turn gets.")
     memory: MemoryMode | None = Field(default=None, description="on, read-only or off.")
@@ -54,7 +55,11 @@ class Wishes(BaseModel):
     def circumstances(self) -> Circumstances:
         """What it states about the person and the setting."""
         return Circumstances(
-            cultures=self.cultures, charter=self.charter or "", domain=self.domain or "", formality=self.formality
+            cultures=self.cultures,
+            charter=self.charter or "",
+            domain=self.domain or "",
+            formality=self.formality,
+            minor=self.minor,
         )
 
 
