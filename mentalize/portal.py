@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, aclosing
 from functools import cached_property
+from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .llm.examination import RoleReport
 from .types import Effort, Identity, MemoryMode, Trace
@@ -88,7 +91,9 @@ class SyncMind:
             raise
 
     def close(self) -> None:
-        """Release what `Mind.close` releases, and end the thread."""
+        """Release what `Mind.close` releases, and end the thread. At the end of a program it is done anyway."""
+        if "_started" not in self.__dict__:
+            return
         self.run(self._mind.close)
         self._stack.close()
         self.__dict__.pop("_started", None)
@@ -105,4 +110,22 @@ class SyncMind:
     def _started(self) -> BlockingPortal:
         from anyio.from_thread import start_blocking_portal
 
-        return self._stack.enter_context(start_blocking_portal())
+        portal = self._stack.enter_context(start_blocking_portal())
+        at_exit(self.close)
+        return portal
+
+
+def at_exit(method: Callable[[], None]) -> None:
+    """Call a method at the end of the program, unless its object is gone by then.
+
+    `atexit` would be too late: the threads of executors end before it, and whoever waits for them then waits for ever.
+    `concurrent.futures` uses the same hook when it is loaded, and what was registered last runs first.
+    """
+    import_module("concurrent.futures.thread")
+    known = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if alive := known():
+            alive()
+
+    cast("Any", threading)._register_atexit(call)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -178,3 +180,15 @@ def test_the_same_for_synchronous_callers(tmp_path: Path) -> None:
         assert mind.run(lambda: guided.conclude(WARM)).text == WARM
         assert mind.review(CHAT, WARM, effort="low").accepted
         assert mind.observe(CHAT, WARM, effort="low").reply == WARM
+
+
+@pytest.mark.parametrize("ends", ["pass", "raise SystemExit(0)", "1 / 0"])
+def test_a_program_ends_although_nobody_has_closed_the_mind(tmp_path: Path, ends: str) -> None:
+    program = f"""
+from mentalize import Mind, ScriptedModel
+mind = Mind(model=ScriptedModel("Hello."), cache_folder={str(tmp_path)!r}, memory={{"mode": "off"}})
+print(mind.sync.reply("Hello there, you.", effort="minimal").text)
+{ends}
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "Hello.\n", ran.stderr

@@ -54,7 +54,7 @@ VALUE = [{"role": "user", "content": "Should I move out before I marry?"}]
 
 
 async def test_what_is_known_of_a_person_and_the_setting_comes_with_the_request(tmp_path: Path) -> None:
-    stated = {"cultures": ["Ghanaian"], "charter": "tutor", "domain": "education", "formality": 4}
+    stated = {"cultures": ["Ghanaian"], "charter": "tutor", "domain": "education", "formality": 4, "minor": True}
     async with served(tmp_path) as endpoint, httpx.AsyncClient(base_url=endpoint.base_url) as client:
         asked = {**ASK, "messages": VALUE, "mentalize": {**stated, "perspectives": "agents"}}
         answer = await client.post("/chat/completions", json=asked)

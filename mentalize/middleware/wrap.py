@@ -5,18 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import threading
-import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import structlog
 
 from ..errors import InputError
 from ..mind import Mind
+from ..portal import at_exit
 from ..types import Circumstances, Effort, Identity, MemoryMode, PerspectivesMode
 from .call import Calls
 from .modes import Around, Asked, Mode
@@ -166,7 +164,7 @@ class Wrapping:
             around = self._asynchronous()
         else:
             self.mind.sync.start()
-            _finish_at_exit(self)
+            at_exit(self.finish)
             around = self._synchronous_stream() if _streams(self.bot) else self._synchronous()
         functools.update_wrapper(around, self.bot)
         around.__dict__["mentalize"] = self
@@ -235,19 +233,3 @@ def _streams(bot: Callable[..., Any]) -> bool:
     """Whether it is a generator function, of either kind."""
     called = _called(bot)
     return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)
-
-
-def _finish_at_exit(wrapping: Wrapping) -> None:
-    """What is still noted when a program ends is not lost.
-
-    `atexit` would be too late: the threads of executors end before it. `concurrent.futures` uses the same hook when it
-    is loaded, and what was registered last runs first.
-    """
-    import_module("concurrent.futures.thread")
-    known = weakref.ref(wrapping)
-
-    def finish() -> None:
-        if alive := known():
-            alive.finish()
-
-    cast("Any", threading)._register_atexit(finish)

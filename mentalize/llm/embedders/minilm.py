@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from ...errors import EmbedderError
-from ...extras import install
+from ...errors import EmbedderError, MissingExtra
+from ...extras import install, need
 from .worker import Worker, no_vectors
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class _MiniLM:
     """The model in memory."""
 
     def __init__(self) -> None:
+        _be_installed()
         self._tokenizer = _tokenizer()
         self._session = _session()
 
@@ -71,6 +72,13 @@ class _MiniLM:
             ) from error
         weights = mask[:, :, None].astype(np.float32)
         return (states * weights).sum(axis=1) / weights.sum(axis=1)
+
+
+def _be_installed() -> None:
+    try:
+        need("memory", "The embedder minilm")
+    except MissingExtra as error:
+        raise EmbedderError(error.message, hint=error.hint) from error
 
 
 def _session() -> Any:
