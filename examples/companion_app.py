@@ -79,6 +79,7 @@ PAGE = """<!doctype html>
 <style>
   :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
   body { display: grid; grid-template-columns: 2fr 1fr; gap: 2rem; max-width: 62rem; margin: 2rem auto }
+  body { padding: 0 1rem }
   @media (max-width: 45rem) { body { grid-template-columns: 1fr } }
   #talk { display: flex; flex-direction: column; gap: .6rem; min-height: 18rem }
   #talk p { margin: 0; padding: .6rem .9rem; border-radius: 1rem; white-space: pre-wrap; max-width: 85% }

@@ -89,7 +89,9 @@ class Mind:
     Args:
         settings: Everything that can be set; read from the environment and the settings file if not given.
         model: The model for every role, as a model string or a `Model` of your own.
-        reason, judge, write: The model for one role, likewise.
+        reason: The model for the role that thinks, likewise.
+        judge: The model for the role that judges, likewise.
+        write: The model for the role that writes, likewise.
         store: Where memories are kept, such as `Memories`, which stays yours to close; what the setting `memory`
             says, if not given. Nothing is read or written for a turn without an identity.
         hooks: Called with each event of every turn, before and after each stage: functions, or `async def`s that are

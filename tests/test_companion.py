@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from mentalize import Answer, Companion, InputError, Mind, StageFinished, StageStarted, TextDelta
+from mentalize.cli.main import main
 from mentalize.llm.scripted import ScriptedModel
 from mentalize.safety.companionship import Notice, crisis_protocol, notices_due
 from mentalize.safety.referral import load_referrals
@@ -227,3 +230,21 @@ def test_what_is_due(earlier: list[int], now: int, minor: bool, due: tuple[Notic
 def test_the_protocol_for_danger_can_be_published(language: str | None) -> None:
     told_where = crisis_protocol("US", language, load_referrals())
     assert "988" in told_where and told_where.count("\n- ") >= 4
+
+
+async def test_the_program_shows_counts_and_protocol(
+    bo: Companion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await bo.person("ana").say("I don't want to be alive anymore.")
+    await bo.close()
+    monkeypatch.setenv("MENTALIZE_MEMORY__URL", f"sqlite:///{tmp_path}/memory.db")
+
+    def shown(*arguments: str) -> str:
+        assert main(["safety", *arguments]) == 0
+        return capsys.readouterr().out
+
+    lines = await asyncio.to_thread(shown, "counts", "--since", "2026-05-01", "--until", "2026-05-31", "--json")
+    assert {json.loads(line)["event"] for line in lines.splitlines()} == {"disclosure", "referral:self_harm"}
+    assert "referral:self_harm" in await asyncio.to_thread(shown, "counts", "--since", "2026-05-01")
+    assert "Nothing was counted" in await asyncio.to_thread(shown, "counts", "--tenant", "other")
+    assert "988" in await asyncio.to_thread(shown, "protocol", "--country", "US")

@@ -149,18 +149,14 @@ async def test_the_web_app_in_a_real_browser(app: str, tmp_path: Path) -> None:
             await page.wait_for_selector(f"body[data-answered='{number + 1}']")
         talk = await page.inner_text("#talk")
         assert "I am Bo, an AI and not a person" in talk and talk.count(WARM) == 2
-        for _ in range(100):
-            await page.reload()
-            await page.wait_for_timeout(200)
-            if "Porto" in await page.inner_text("#beliefs"):
-                break
         believed = page.locator("#beliefs li", has_text="My sister Ines moves to Porto")
+        for _ in range(100):
+            if await believed.count():
+                break
+            await page.wait_for_timeout(200)
+            await page.evaluate("show()")
         assert "you said so" in await believed.inner_text()
-        picture = os.environ.get("PICTURE") or str(tmp_path / "page.png")
-        await page.fill("#text", "What shall I give her?")
-        await page.click("text=Send")
-        await page.wait_for_selector("body[data-answered='1']")
-        await page.screenshot(path=picture)
+        await page.screenshot(path=os.environ.get("PICTURE") or str(tmp_path / "page.png"))
         await believed.locator("button").click()
         await believed.wait_for(state="detached")
         await browser.close()

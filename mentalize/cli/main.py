@@ -89,6 +89,14 @@ def keys(context: typer.Context) -> None:
     typer.main.get_group(keys_app).main(args=context.args, prog_name="mentalize keys", obj=context.obj)
 
 
+@app.command(context_settings=_FORWARDED)
+def safety(context: typer.Context) -> None:
+    """See what a companion owes: the protocol for danger to publish, and the counts for reports."""
+    from .safety import app as safety_app
+
+    typer.main.get_group(safety_app).main(args=context.args, prog_name="mentalize safety", obj=context.obj)
+
+
 def _print_version(value: bool) -> None:
     if value:
         from importlib.metadata import PackageNotFoundError, version

@@ -51,8 +51,8 @@ class MentalizeMiddleware(AgentMiddleware[AgentState[Any], Any]):
         mode: `guide`, `review` or `observe`, as for `wrap`. What is reviewed is not streamed token by token.
         mind: What does the thinking; one of the given `settings`, if not given, such as `model`.
         effort: As for `Mind.reply`.
-        memory: Likewise.
-        circumstances: Likewise.
+        memory: As for `wrap`.
+        circumstances: As for `Mind.reply`.
         perspectives: Likewise.
         **settings: Settings of the mind, if none is given.
 
@@ -67,7 +67,7 @@ class MentalizeMiddleware(AgentMiddleware[AgentState[Any], Any]):
         mode: Mode | str = Mode.GUIDE,
         mind: Mind | None = None,
         effort: Effort | str | None = None,
-        memory: MemoryMode | str | None = None,
+        memory: MemoryMode | str | Mapping[str, Any] | None = None,
         circumstances: Circumstances | None = None,
         perspectives: PerspectivesMode | str | None = None,
         **settings: Any,
@@ -81,6 +81,8 @@ class MentalizeMiddleware(AgentMiddleware[AgentState[Any], Any]):
             )
         if not callable(user):
             identity_of(user)
+        if isinstance(memory, Mapping):
+            settings, memory = {**settings, "memory": memory}, None
         self.mind = mind or Mind(**settings)
         self._user = user
         self._later: set[Pending] = set()
