@@ -378,11 +378,11 @@ class Mind:
     @property
     def remembers(self) -> bool:
         """Whether what is said is kept in a memory that can be looked at."""
-        return not self._only_recalls and self.settings.memory.mode is not MemoryMode.OFF
+        return not self._only_recalls and self.settings.memory.mode is MemoryMode.ON
 
     async def count(self, tenant: str, event: str) -> None:
         """Count an event for reports on safety (docs/companions.md). A count that cannot be kept is logged."""
-        if self._only_recalls or self.settings.memory.mode is not MemoryMode.ON:
+        if not self.remembers:
             return
         try:
             await self.memory.safety_counts.add(tenant, event)

@@ -203,3 +203,33 @@ async def test_a_node_of_langgraph(mind: Mind) -> None:
     assert [message.text for message in said["messages"]] == [MESSAGE, "Fine."]
     assert "<guidance>" in asked[0][-1].text
     assert MESSAGE in {memory.text for memory in await mind.memory.find(ANA)}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_graph_has_mentalize_answer(mind: Mind, whole: bool) -> None:
+    from langgraph.graph import END, START, MessagesState, StateGraph
+
+    from mentalize.middleware.langgraph import node, subgraph
+
+    make = subgraph if whole else node
+    builder: Any = StateGraph(MessagesState)
+    builder.add_node("answer", make(mind, user=lambda state: "ana", effort="medium"))
+    builder.add_edge(START, "answer")
+    builder.add_edge("answer", END)
+    saver = InMemorySaver()
+    graph, config = builder.compile(checkpointer=saver), {"configurable": {"thread_id": "1"}}
+    seen = [part async for part in graph.astream(ASKED, config, stream_mode=["updates", "custom", "values"])]
+    assert [message.text for message in seen[-1][1]["messages"]] == [MESSAGE, WARM]
+    assert "custom" not in {mode for mode, _ in seen} and "left out" not in str(seen)
+    assert {MESSAGE, WARM} <= {memory.text for memory in await mind.memory.find(ANA)}
+
+
+def test_a_synchronous_graph_too(tmp_path: Path) -> None:
+    from mentalize.middleware.langgraph import subgraph
+
+    mind = Mind(model=ScriptedModel(SCRIPT), cache_folder=tmp_path, memory={"mode": "off"})
+    with mind.sync:
+        said = subgraph(mind, effort="low").invoke(ASKED)
+    assert said["messages"][-1].text == WARM
+    with pytest.raises(InputError, match="no effort"):
+        subgraph(mind, effort="much")
