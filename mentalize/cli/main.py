@@ -90,6 +90,16 @@ def keys(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_FORWARDED)
+def trace(context: typer.Context) -> None:
+    """See where the time and the tokens of a turn went."""
+    from .trace import app as trace_app
+
+    # A group with one command would take its name away.
+    group = typer.main.get_group(trace_app)
+    group.main(args=context.args, prog_name="mentalize trace", obj=context.obj)
+
+
+@app.command(context_settings=_FORWARDED)
 def safety(context: typer.Context) -> None:
     """See what a companion owes: the protocol for danger to publish, and the counts for reports."""
     from .safety import app as safety_app
