@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -122,10 +123,11 @@ def at_exit(method: Callable[[], None]) -> None:
     `concurrent.futures` uses the same hook when it is loaded, and what was registered last runs first.
     """
     import_module("concurrent.futures.thread")
-    known = weakref.WeakMethod(method)
+    known, process = weakref.WeakMethod(method), os.getpid()
 
     def call() -> None:
-        if alive := known():
+        # A process that was forked off has the method, and not the thread that it would wait for.
+        if os.getpid() == process and (alive := known()):
             alive()
 
     cast("Any", threading)._register_atexit(call)

@@ -18,6 +18,7 @@ from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
 from endpoint import Endpoint, served, thoughtful
+from mentalize import Mind, Settings
 from mentalize.middleware.litellm import register
 from openai_server import Reply, Script
 
@@ -125,8 +126,12 @@ class TestProvider(ChatModelIntegrationTests):
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
-    def _register(cls, endpoint: Endpoint) -> None:
-        register(endpoint.mind)
+    def _register(cls, endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        chosen = {"model": "openai_compatible/scripted", "base_url": endpoint.upstream.base_url}
+        mind = Mind(Settings(cache_folder=tmp_path_factory.mktemp("provider"), memory={"mode": "off"}, **chosen))
+        register(mind)
+        yield
+        mind.sync.close()
 
     @property
     def chat_model_class(self) -> type[ChatLiteLLM]:

@@ -192,3 +192,18 @@ print(mind.sync.reply("Hello there, you.", effort="minimal").text)
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert ran.stdout == "Hello.\n", ran.stderr
+
+
+def test_a_process_that_was_forked_off_ends_too(tmp_path: Path) -> None:
+    program = f"""
+import multiprocessing
+from mentalize import Mind, ScriptedModel
+mind = Mind(model=ScriptedModel("Hello."), cache_folder={str(tmp_path)!r}, memory={{"mode": "off"}})
+print(mind.sync.reply("Hello there, you.", effort="minimal").text, flush=True)
+child = multiprocessing.get_context("fork").Process(target=print, args=("Bye.",))
+child.start()
+child.join(20)
+print(child.exitcode)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "Hello.\nBye.\n0\n", ran.stderr
