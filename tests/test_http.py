@@ -387,6 +387,14 @@ async def test_one_model_serves_several_event_loops_and_closes_them_all(server: 
     gc.collect()  # An unclosed session would warn here, and warnings are errors.
 
 
+async def test_roles_that_share_a_model_close_it_at_the_same_time(server: OpenAIServer) -> None:
+    model = OpenAICompatibleModel("any", base_url=server.base_url)
+    await model.complete(ASK)
+    await asyncio.to_thread(lambda: asyncio.run(model.complete(ASK)))
+    await asyncio.gather(*(model.close() for _ in range(3)))
+    gc.collect()
+
+
 async def test_what_json_cannot_hold_is_refused_before_it_is_sent(
     server: OpenAIServer, model: OpenAICompatibleModel
 ) -> None:

@@ -181,8 +181,10 @@ class OpenAICompatibleModel:
         return await self._capabilities.get(self.endpoint, self._model, lambda: probe(self))
 
     async def close(self) -> None:
-        for loop in list(self._sessions):
-            session, _ = self._sessions.pop(loop)
+        # Taken out at once: each role that has this model closes it.
+        sessions = [(loop, session) for loop, (session, _) in self._sessions.items()]
+        self._sessions.clear()
+        for loop, session in sessions:
             if loop is asyncio.get_running_loop():
                 await session.close()
             elif loop.is_running():
