@@ -133,6 +133,8 @@ class Mind:
         self._clock = clock
         self._hooks = tuple(hooks)
         self._writing: set[asyncio.Task[None]] = set()
+        self._observing: set[asyncio.Task[Any]] = set()
+        """Tasks that take note of what has left already: nobody waits for them but whoever closes the mind."""
         self._turnstile = Turnstile()
         self._models: dict[RoleName, Model] = {role: self._bind(role) for role in ROLES}
         self._conventions = Conventions.load(
@@ -324,8 +326,14 @@ class Mind:
         Raises:
             InputError: as for `reply`, or the answer is no text.
         """
-        asked = self.guide(messages, who, effort, memory, circumstances=circumstances, perspectives=perspectives)
-        return (await (await asked).conclude(answer)).trace
+        task = asyncio.current_task()
+        assert task is not None
+        self._observing.add(task)
+        try:
+            asked = self.guide(messages, who, effort, memory, circumstances=circumstances, perspectives=perspectives)
+            return (await (await asked).conclude(answer)).trace
+        finally:
+            self._observing.discard(task)
 
     @cached_property
     def upstreams(self) -> tuple[str, ...]:
@@ -754,7 +762,12 @@ class Mind:
             self._background.said(who)
 
     async def _finish_writing(self) -> None:
-        here = [task for task in self._writing if task.get_loop() is asyncio.get_running_loop()]
+        await asyncio.sleep(0)  # So that what was begun just now has started.
+        loop, current = asyncio.get_running_loop(), asyncio.current_task()
+        observing = [task for task in self._observing if task.get_loop() is loop and task is not current]
+        if observing:
+            await asyncio.wait(observing, timeout=CLOSE_SECONDS)
+        here = [task for task in self._writing if task.get_loop() is loop]
         if here:
             # A database that hangs keeps nobody from leaving; it is written to nevertheless, if it comes back in time.
             await asyncio.wait(here, timeout=CLOSE_SECONDS)

@@ -7,6 +7,7 @@ import functools
 import inspect
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -260,6 +261,16 @@ print(bot(MESSAGE))
     with mind.sync as running:
         found = running.run(lambda: mind.memory.find(Identity("default", "ana")))
     assert {"Fine.", MESSAGE} <= {memory.text for memory in found}
+
+
+@pytest.mark.parametrize("kind", ["plain", "awaited"])
+async def test_a_mind_is_not_closed_before_what_was_observed_is_noted(settings: dict[str, Any], kind: str) -> None:
+    async with thinking(settings, kind) as mind:
+        wrapped = mentalize.wrap(getattr(Chatbot(), kind), user="ana", mode="observe", mind=mind, effort="low")
+        await text_from(wrapped, MESSAGE)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("mentalize-writing")]
+    async with Mind(model=model(), **settings) as later:
+        assert MESSAGE in {memory.text for memory in await later.memory.find(Identity("default", "ana"))}
 
 
 # --- users ------------------------------------------------------------------------------------------------

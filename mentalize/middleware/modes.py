@@ -252,7 +252,9 @@ class Around:
 
     async def _observed(self, said: Said, who: Identity | None, text: str) -> None:
         try:
-            await (await self.guided(said, who)).conclude(text)
+            asked = self.asked
+            about: Any = {"circumstances": asked.circumstances, "perspectives": asked.perspectives}
+            await self.mind.observe(said, text, who, asked.effort, asked.memory, **about)
         except Exception as error:
             _left_out(error)
 
