@@ -76,7 +76,7 @@ class _MiniLM:
 
 def _be_installed() -> None:
     try:
-        need("memory", "The embedder minilm")
+        need("memory", "Finding memories by their meaning")
     except MissingExtra as error:
         raise EmbedderError(error.message, hint=error.hint) from error
 
