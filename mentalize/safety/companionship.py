@@ -19,7 +19,7 @@ from pydantic import RootModel
 
 from ..packfile import Entry, PackFile
 from ..types import Companionship, RiskKind
-from .referral import ReferralTable, help_lines
+from .referral import ReferralTable, referral
 
 PAUSE = timedelta(minutes=30)
 """A silence after which a conversation is a new one."""
@@ -79,8 +79,9 @@ def notice(kind: Notice, *, name: str, language: str | None) -> str:
 def crisis_protocol(country: str | None, language: str | None, referrals: ReferralTable) -> str:
     """What a companion does on signs of danger, with where help is to be had: a text to publish, in Markdown."""
     texts = _texts(language)
-    lines = help_lines((RiskKind.SELF_HARM,), country=country, table=referrals)
-    return "\n".join([*(f"- {line}" for line in texts.protocol), "", texts.lines, "", *(f"- {one}" for one in lines)])
+    where = referral((RiskKind.SELF_HARM,), country=country, table=referrals)
+    places = [*filter(None, [where.emergency]), *(f"{line.name}: {line.contact}" for line in where.lines)]
+    return "\n".join([*(f"- {line}" for line in texts.protocol), "", texts.lines, "", *(f"- {one}" for one in places)])
 
 
 def _talk(earlier: Sequence[datetime], now: datetime) -> list[datetime]:
