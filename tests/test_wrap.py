@@ -408,6 +408,28 @@ async def test_chunks_that_are_replaced_keep_their_shape(settings: dict[str, Any
     assert said and "kill" not in said
 
 
+@pytest.mark.parametrize("mode", ["guide", "review", "observe", "author"])
+async def test_messages_that_nobody_knows_cost_the_conversation_nothing(settings: dict[str, Any], mode: str) -> None:
+    async def chatbot(messages: list[object]) -> str:
+        return ANSWER
+
+    async with Mind(model=model(), **settings) as mind:
+        assert await mentalize.wrap(chatbot, mode=mode, user="ana", mind=mind, effort="low")([object()]) == ANSWER
+
+
+async def test_what_a_chatbot_adds_to_its_messages_is_not_what_was_said(settings: dict[str, Any]) -> None:
+    async def chatbot(messages: list[dict[str, str]]) -> str:
+        messages.append({"role": "assistant", "content": ANSWER})
+        return ANSWER
+
+    for mode in ("observe", "review", "guide"):
+        async with Mind(model=model(), **settings) as mind:
+            wrapped: Any = mentalize.wrap(chatbot, mode=mode, user=mode, mind=mind, effort="low")
+            assert await wrapped([{"role": "user", "content": MESSAGE}]) == ANSWER
+            await wrapped.mentalize.settle()
+            assert MESSAGE in {memory.text for memory in await mind.memory.find(Identity("default", mode))}
+
+
 # --- mistakes ---------------------------------------------------------------------------------------------
 
 

@@ -141,14 +141,18 @@ class Around:
     # --- observe ------------------------------------------------------------------------------------------
 
     def _observe(self, call: Call, who: Identity | None) -> Flow:
+        # Read before the chatbot is asked: it may write its answer into the list that it was given.
+        said = _conversation(call)
         answer = yield Ask(call)
         if is_stream(answer):
-            return Streaming(self._pass_on(answer, lambda text: self.noted(call.messages, who, text)), answer)
-        yield from self.noted(call.messages, who, _text(answer))
+            return Streaming(self._pass_on(answer, lambda text: self.noted(said, who, text)), answer)
+        yield from self.noted(said, who, _text(answer))
         return answer
 
-    def noted(self, said: Said, who: Identity | None, text: str) -> Flow:
-        self.later((yield Begin(lambda: self._observed(said, who, text))))
+    def noted(self, said: Said | None, who: Identity | None, text: str) -> Flow:
+        """Begin to take note of what was said."""
+        if said is not None:
+            self.later((yield Begin(lambda: self._observed(said, who, text))))
 
     # --- review -------------------------------------------------------------------------------------------
 
@@ -327,6 +331,14 @@ def _asked_again(call: Call, guided: GuidedTurn) -> Flow:
     try:
         return (yield Ask(call.saying(guided.messages, guided.kept)))
     except Exception as error:
+        _left_out(error)
+        return None
+
+
+def _conversation(call: Call) -> Said | None:
+    try:
+        return call.messages
+    except InputError as error:
         _left_out(error)
         return None
 
