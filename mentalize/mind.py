@@ -389,8 +389,11 @@ class Mind:
         return not self._only_recalls and self.settings.memory.mode is MemoryMode.ON
 
     async def count(self, tenant: str, event: str) -> None:
-        """Count an event for reports on safety (docs/companions.md). A count that cannot be kept is logged."""
-        if not self.remembers:
+        """Count an event for reports on safety (docs/companions.md), where memory is open: a count does not open it.
+
+        One that cannot be kept is logged.
+        """
+        if not self.remembers or not (self._store or "memory" in self.__dict__):
             return
         try:
             await self.memory.safety_counts.add(tenant, event)
