@@ -12,7 +12,6 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from ..errors import InputError
-from ..norms.cues import cue_in
 from ..types import (
     NOTHING_STATED,
     Circumstances,
@@ -134,6 +133,8 @@ def route_perspectives(
     On signs of danger and on pass-through there are none. By `auto` a cue in the message is needed; lenses are asked at
     `medium` and `high`, where they make the turn no deeper, and a small model is told the principles instead.
     """
+    from ..norms.cues import cue_in
+
     if requested is PerspectivesMode.OFF or effort is Effort.NONE or risk:
         return PerspectivesMode.OFF, None
     cue = cue_in(turn.text)
