@@ -241,7 +241,7 @@ class Background:
         """Do what is due about one person. It stays due if a turn interrupts; after a failure, for later."""
         quiet = time.monotonic() >= person.quiet_at
         try:
-            if await self._memories.claim(person.who, CLAIM, seconds=CLAIM_SECONDS):
+            if await self._claim(person.who):
                 try:
                     await self._do(person, whole=quiet)
                 finally:
@@ -259,6 +259,14 @@ class Background:
             self._later(person)
         if person.next_at == math.inf and self._people.get(_key(person.who)) is person:
             del self._people[_key(person.who)]
+
+    async def _claim(self, who: Identity) -> bool:
+        try:
+            return await self._memories.claim(who, CLAIM, seconds=CLAIM_SECONDS)
+        except asyncio.CancelledError:
+            # The claim may have been made nevertheless, and would keep others from the work until it lapses.
+            await self._memories.release(who, CLAIM)
+            raise
 
     async def _do(self, person: _Person, *, whole: bool) -> None:
         who, zone = person.who, self._zone_of(person.who)
