@@ -141,12 +141,12 @@ class TestProvider(ChatModelIntegrationTests):
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": "mentalize/low"}
 
-    @pytest.mark.xfail(reason=NO_FORMAT)
+    @pytest.mark.xfail(reason=NO_FORMAT, raises=KeyError, strict=True)
     @pytest.mark.parametrize("schema_type", ["pydantic", "typeddict", "json_schema"])
     def test_structured_output(self, model: Any, schema_type: Any) -> None:
         super().test_structured_output(model, schema_type)
 
-    @pytest.mark.xfail(reason=NO_FORMAT)
+    @pytest.mark.xfail(reason=NO_FORMAT, raises=KeyError, strict=True)
     @pytest.mark.parametrize("schema_type", ["pydantic", "typeddict", "json_schema"])
     async def test_structured_output_async(self, model: Any, schema_type: Any) -> None:
         await super().test_structured_output_async(model, schema_type)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..llm.traced import together
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,7 +68,7 @@ class Waterfall:
                 turn=trace["turn_id"],
                 effort=trace["effort"],
                 seconds=trace["seconds"],
-                waited=_together([call for call, _ in calls]),
+                waited=together((call.started, call.seconds) for call, _ in calls),
                 calls=trace["calls"],
                 depth=trace["depth"],
                 tokens=_tokens(trace["usage"]),
@@ -167,14 +167,6 @@ def _nested(stages: Sequence[Span], calls: Sequence[tuple[Span, str]]) -> list[S
         spans += [stage, *own]
         left = [one for one in left if one[0] not in own]
     return [*spans, *(call for call, _ in left)]
-
-
-def _together(spans: Sequence[Span]) -> float:
-    busy, until = 0.0, -math.inf
-    for span in sorted(spans, key=lambda one: one.started):
-        busy += max(0.0, span.ended - max(span.started, until))
-        until = max(until, span.ended)
-    return busy
 
 
 def _seconds(value: float) -> str:

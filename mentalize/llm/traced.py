@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -146,6 +147,15 @@ def spent(records: Iterable[CallRecord]) -> int:
         for record in records
         if not record.cached
     )
+
+
+def together(spans: Iterable[tuple[float, float]]) -> float:
+    """Seconds that are in at least one of these spans, each a beginning and a length."""
+    busy, until = 0.0, -math.inf
+    for started, seconds in sorted(spans):
+        busy += max(0.0, started + seconds - max(started, until))
+        until = max(until, started + seconds)
+    return busy
 
 
 def total_usage(records: tuple[CallRecord, ...] | list[CallRecord]) -> Usage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import aclosing
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from ..errors import MentalizeError, whereabouts
-from ..llm.traced import about_tokens
+from ..llm.traced import about_tokens, together
 from ..open_turn import Finished, OpenTurn, Reply, StageFinished, TextDelta, TextHeld
 from ..types import CallRecord, Effort, StageRecord, StreamMode, Trace
 from .arrivals import Receive, body_of, headers_of, object_of, unless_gone
@@ -309,12 +308,7 @@ def _told_of_cost(trace: Trace) -> dict[str, str]:
 
 def busy_seconds(records: tuple[CallRecord, ...]) -> float:
     """Seconds in which at least one call was in work; the rest of a turn is our own."""
-    busy, until = 0.0, -math.inf
-    for record in sorted(records, key=lambda one: one.started):
-        end = record.started + record.seconds
-        busy += max(0.0, end - max(record.started, until))
-        until = max(until, end)
-    return busy
+    return together((record.started, record.seconds) for record in records)
 
 
 def _final(fault: Fault, effort: Effort) -> Fault:
