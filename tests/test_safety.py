@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mentalize.errors import PackError
 from mentalize.packfile import PackFile
+from mentalize.safety.folding import fold_run, fold_words
 from mentalize.safety.gates import (
     check_reply,
     has_referral,
@@ -335,3 +336,14 @@ def test_gates(gate: object, good: str, bad: str) -> None:
 def test_referral_is_asked_only_where_there_is_risk() -> None:
     assert "has_referral" not in check_reply("Hello!", risk=(), country=None)
     assert check_reply("Hello!", risk=sign(SELF_HARM), country=None)["has_referral"] is False
+
+
+@given(st.text(max_size=80))
+def test_a_folded_text_finds_its_way_back_by_the_words_it_is_searched_by(text):
+    words, run = fold_words(text), fold_run(text)
+    assert words.units(text).starts == tuple(found.start() for found in re.finditer(r"[^ ]+", words.text))
+    assert len(run.units(text).starts) == len(run.text)
+    for folded in (words, run):
+        spans = folded.units(text).spans
+        assert list(spans) == sorted(spans)
+        assert all(0 <= start < end <= len(text) for start, end in spans)

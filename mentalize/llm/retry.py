@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ..errors import ModelError
 from .model import Capabilities, Completion, Delta, Model, Request
 from .wrapper import WrappedModel, closing
+
+Result = TypeVar("Result")
 
 
 class RetryingModel(WrappedModel):
@@ -40,10 +43,10 @@ class RetryingModel(WrappedModel):
         self._jitter = wait_random_exponential(multiplier=0.5, max=longest_wait)
 
     async def complete(self, request: Request) -> Completion:
-        return await self._retrying()(self.model.complete, request)
+        return await self._retried(lambda: self.model.complete(request))
 
     async def stream(self, request: Request) -> AsyncIterator[Delta]:
-        begun: tuple[Delta | None, AsyncIterator[Delta]] = await self._retrying()(self._begun, request)
+        begun: tuple[Delta | None, AsyncIterator[Delta]] = await self._retried(lambda: self._begun(request))
         first, stream = begun
         async with closing(stream):
             if first is not None:
@@ -52,11 +55,25 @@ class RetryingModel(WrappedModel):
                 yield delta
 
     async def capabilities(self) -> Capabilities:
-        return await self._retrying()(self.model.capabilities)
+        return await self._retried(self.model.capabilities)
 
     async def _begun(self, request: Request) -> tuple[Delta | None, AsyncIterator[Delta]]:
         stream = self.model.stream(request)
         return await anext(stream, None), stream
+
+    async def _retried(self, ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Ask, and ask again where it failed. Nearly every call succeeds at once, and pays for nothing else."""
+        try:
+            return await ask()
+        except ModelError as error:
+            failed = [error]
+
+        async def again() -> Result:
+            if failed:
+                raise failed.pop()
+            return await ask()
+
+        return await self._retrying()(again)
 
     def _retrying(self) -> AsyncRetrying:
         return AsyncRetrying(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 _APOSTROPHES = frozenset("'’‘ʼ`´ʹ′＇")
 _SENTENCE_ENDS = frozenset(".!?;…。！？；؟؛।॥｡")
@@ -20,11 +22,11 @@ _TOKEN = re.compile(r"[^ .]+|\.[ .]*")
 _KEPT_CATEGORIES = frozenset("LMN")
 
 
-class _Letters(dict[str, str]):
-    """What each character folds to: a separator `" "`, a sentence end `"."`, letters, or nothing."""
+class _Letters(dict[int, str]):
+    """What each character, by its code, folds to: a separator `" "`, a sentence end `"."`, letters, or nothing."""
 
-    def __missing__(self, character: str) -> str:
-        self[character] = folded = _fold_character(character)
+    def __missing__(self, code: int) -> str:
+        self[code] = folded = _fold_character(chr(code))
         return folded
 
 
@@ -52,27 +54,45 @@ _letters = _Letters()
 
 
 @dataclass(frozen=True, slots=True)
+class Units:
+    """The words or characters that a folded text is made of."""
+
+    starts: tuple[int, ...]
+    """Where each begins in the folded text."""
+    spans: tuple[tuple[int, int], ...]
+    """Where each stands in the original."""
+
+
+@dataclass(frozen=True, slots=True)
 class FoldedText:
-    """A text in folded form, and the way back to the characters that it came from."""
+    """A text in folded form, and the way back to the characters that it came from.
+
+    Nearly every text is only searched; the way back is worked out where something is quoted.
+    """
 
     original: str
     text: str
-    starts: tuple[int, ...]
-    """Where each unit (word or character) begins in `text`."""
-    spans: tuple[tuple[int, int], ...]
-    """Where each unit stands in `original`."""
+    units: Callable[[str], Units]
+    """Finds the units again, from `original`."""
 
     def quote(self, start: int, end: int) -> str:
         """The original words behind `text[start:end]`."""
-        first = max(0, bisect_right(self.starts, start) - 1)
-        last = max(first, bisect_right(self.starts, end - 1) - 1)
-        return self.original[self.spans[first][0] : self.spans[last][1]]
+        units = self.units(self.original)
+        first = max(0, bisect_right(units.starts, start) - 1)
+        last = max(first, bisect_right(units.starts, end - 1) - 1)
+        return self.original[units.spans[first][0] : units.spans[last][1]]
 
 
 def fold_words(text: str) -> FoldedText:
     """The words, lower case, each between single spaces, a sentence's end as a word of its own: `" i m . "`."""
-    folded, origins = _fold(_DISGUISED.sub(lambda found: found[0].translate(_DISGUISES), text))
-    pieces: list[str] = []
+    folded = _DRAWN_OUT.sub(r"\1", _undisguised(text).translate(_letters))
+    words = ("." if token[0] == "." else token.strip("*") for token in _TOKEN.findall(folded))
+    return FoldedText(text, f" {' '.join(filter(None, words))} ", _words_in)
+
+
+@lru_cache(maxsize=8)
+def _words_in(text: str) -> Units:
+    folded, origins = _fold(_undisguised(text))
     starts: list[int] = []
     spans: list[tuple[int, int]] = []
     position = 1
@@ -80,23 +100,26 @@ def fold_words(text: str) -> FoldedText:
         word = "." if token[0][0] == "." else _DRAWN_OUT.sub(r"\1", token[0]).strip("*")
         if not word:
             continue
-        pieces.append(word)
         starts.append(position)
         spans.append((origins[token.start()], origins[token.end() - 1] + 1))
         position += len(word) + 1
-    return FoldedText(text, f" {' '.join(pieces)} ", tuple(starts), tuple(spans))
+    return Units(tuple(starts), tuple(spans))
+
+
+def _undisguised(text: str) -> str:
+    return _DISGUISED.sub(lambda found: found[0].translate(_DISGUISES), text)
 
 
 def fold_run(text: str) -> FoldedText:
     """The characters without spaces, for scripts that do not separate words."""
+    return FoldedText(text, fold_letters(text).replace(" ", ""), _characters_in)
+
+
+@lru_cache(maxsize=8)
+def _characters_in(text: str) -> Units:
     folded, origins = _fold(text)
-    kept = [(character, origin) for character, origin in zip(folded, origins, strict=True) if character != " "]
-    return FoldedText(
-        text,
-        "".join(character for character, _ in kept),
-        tuple(range(len(kept))),
-        tuple((origin, origin + 1) for _, origin in kept),
-    )
+    kept = [origin for character, origin in zip(folded, origins, strict=True) if character != " "]
+    return Units(tuple(range(len(kept))), tuple((origin, origin + 1) for origin in kept))
 
 
 def fold_phrase(text: str) -> str:
@@ -106,7 +129,7 @@ def fold_phrase(text: str) -> str:
 
 def fold_letters(text: str) -> str:
     """The letters of a pattern's literal part."""
-    return _fold(text)[0]
+    return text.translate(_letters)
 
 
 def _fold(text: str) -> tuple[str, list[int]]:
@@ -114,7 +137,7 @@ def _fold(text: str) -> tuple[str, list[int]]:
     pieces: list[str] = []
     origins: list[int] = []
     for index, character in enumerate(text):
-        piece = _letters[character]
+        piece = _letters[ord(character)]
         if len(piece) == 1:
             origins.append(index)
         elif piece:

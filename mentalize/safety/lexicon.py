@@ -128,7 +128,7 @@ def _without(figures: Pattern | None, folded: FoldedText) -> FoldedText:
     if figures is None or not figures.search(folded.text):
         return folded
     blanked = figures.sub(lambda found: found[0][0] + "." * (len(found[0]) - 1), folded.text)
-    return FoldedText(folded.original, blanked, folded.starts, folded.spans)
+    return FoldedText(folded.original, blanked, folded.units)
 
 
 def _one_language_per_span(finds: list[_Find]) -> list[_Find]:
