@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 from langchain_core.runnables import RunnableConfig
@@ -133,6 +133,18 @@ def stage(
         where = whereabouts(problem)
         _log.warning("stage_left_out", turn=context.turn.id, stage=name, fault=fault, hint=hint, at=where)
         return instead or {writes: None}
+
+    return node
+
+
+def sequence(*nodes: Node) -> Node:
+    """Stages that decide in code, one after another in one superstep."""
+
+    async def node(state: State, config: RunnableConfig, runtime: Runtime[TurnContext]) -> Update:
+        update: Update = {}
+        for each in nodes:
+            update |= await each(cast("State", {**state, **update}), config, runtime)
+        return update
 
     return node
 

@@ -14,7 +14,7 @@ from langgraph.graph import END, START, StateGraph  # pyright: ignore[reportMiss
 from ..types import Contract, Effort, PerspectivesMode
 from . import stages
 from .events import TurnEvent
-from .stages import Rescue, Work, stage
+from .stages import Rescue, Work, sequence, stage
 from .state import State, TurnContext
 
 CONTRACTS = {
@@ -45,8 +45,15 @@ class _Shape:
     effort: Effort
     choosing: bool
     lenses: bool
-    planning: bool
+    planning: bool = False
     """Whether it ends at the plan."""
+    recalling: bool = True
+    """Whether there is a memory to ask."""
+
+    @property
+    def first(self) -> str:
+        """What the first questions wait for."""
+        return "recall" if self.recalling else START
 
 
 _Graph = Any
@@ -54,11 +61,13 @@ _Builder = Any
 """LangGraph's classes; their own types leave too much unknown to be checked against."""
 
 
-@lru_cache(maxsize=8 * len(Effort))
-def graph(effort: Effort, *, choosing: bool = False, lenses: bool = False, planning: bool = False) -> _Graph:
+@lru_cache(maxsize=16 * len(Effort))
+def graph(
+    effort: Effort, *, choosing: bool = False, lenses: bool = False, planning: bool = False, recalling: bool = True
+) -> _Graph:
     """The compiled graph of `effort`, with the choosing strategy's stages or without, with lenses or without.
 
-    `planning` ends it at the plan, for a reply that somebody else writes.
+    `planning` ends it at the plan, for a reply that somebody else writes. Without `recalling` no memory is asked.
     """
     build = {
         Effort.NONE: _none,
@@ -68,7 +77,7 @@ def graph(effort: Effort, *, choosing: bool = False, lenses: bool = False, plann
         Effort.HIGH: _medium,
     }[effort]
     builder: _Builder = StateGraph(State, context_schema=TurnContext)
-    build(builder, _Shape(effort, choosing, lenses, planning))
+    build(builder, _Shape(effort, choosing, lenses, planning, recalling))
     return builder.compile()
 
 
@@ -76,7 +85,7 @@ def graph(effort: Effort, *, choosing: bool = False, lenses: bool = False, plann
 def review_graph(effort: Effort, *, choosing: bool = False) -> _Graph:
     """The compiled graph that judges a draft which somebody else has written, as a turn of `effort` judges its own."""
     builder: _Builder = StateGraph(State, context_schema=TurnContext)
-    _judging(builder, _Shape(effort, choosing, lenses=False, planning=False), written=START)
+    _judging(builder, _Shape(effort, choosing, lenses=False), written=START)
     builder.add_edge("settle", END)
     return builder.compile()
 
@@ -98,8 +107,13 @@ def contract_with_lenses(effort: Effort, contract: Contract, lenses: int) -> Con
 
 
 def _running(context: TurnContext, *, planning: bool = False) -> _Graph:
-    lenses = context.perspectives is PerspectivesMode.AGENTS
-    return graph(context.effort, choosing=context.choosing, lenses=lenses, planning=planning)
+    return graph(
+        context.effort,
+        choosing=context.choosing,
+        lenses=context.perspectives is PerspectivesMode.AGENTS,
+        planning=planning,
+        recalling=context.memory is not None,
+    )
 
 
 async def run(context: TurnContext, *, planning: bool = False) -> State:
@@ -167,37 +181,30 @@ def _none(builder: _Builder, shape: _Shape) -> None:
 
 
 def _minimal(builder: _Builder, shape: _Shape) -> None:
-    _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
-    builder.add_edge(START, "recall")
+    _recalling(builder, shape)
     if shape.lenses:
-        _asking_lenses(builder)
-    _ending(builder, shape, after=("synthesise",) if shape.lenses else ("recall",))
+        _asking_lenses(builder, shape)
+    _ending(builder, shape, after=("synthesise",) if shape.lenses else (shape.first,))
 
 
 def _low(builder: _Builder, shape: _Shape) -> None:
-    _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
-    _add(builder, "read", stages.read, "reading", share=_ABOUT_THE_PERSON)
-    builder.add_edge(START, "recall")
-    builder.add_edge("recall", "read")
+    _recalling(builder, shape)
+    _add(builder, "read", stages.read, "reading", share=_ABOUT_THE_PERSON, after=(shape.first,))
+    weighed = _scoring(builder, shape, after=("read",))
     if shape.lenses:
-        _asking_lenses(builder)
+        _asking_lenses(builder, shape)
         # A join: whatever is first waits for the other.
-        _selecting(builder, shape, after=("read",))
-        _ending(builder, shape, joined=("select", "synthesise"))
+        _ending(builder, shape, joined=(*weighed, "synthesise"), selecting=True)
         return
-    _selecting(builder, shape, after=("read",))
-    _ending(builder, shape, after=("select",))
+    _ending(builder, shape, after=weighed, selecting=True)
 
 
 def _medium(builder: _Builder, shape: _Shape) -> None:
-    _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON)
-    builder.add_edge(START, "recall")
-    _add(builder, "perceive", stages.perceive, "perception", share=_ABOUT_THE_PERSON)
-    _add(builder, "hypothesise", stages.hypothesise, "hypotheses", share=_ABOUT_THE_PERSON)
-    _add(builder, "foresee", stages.foresee, "foresight", share=_ABOUT_THE_PERSON)
+    _recalling(builder, shape)
+    _add(builder, "perceive", stages.perceive, "perception", share=_ABOUT_THE_PERSON, after=(shape.first,))
+    _add(builder, "hypothesise", stages.hypothesise, "hypotheses", share=_ABOUT_THE_PERSON, after=(shape.first,))
+    _add(builder, "foresee", stages.foresee, "foresight", share=_ABOUT_THE_PERSON, after=(shape.first,))
     first = ("perceive", "hypothesise", "foresee")
-    for name in first:
-        builder.add_edge("recall", name)
     _add(builder, "refine", stages.refine, "refinement", share=_BEFORE_WRITING, after=first)
     if not shape.choosing:
         _add(builder, "prior", stages.rate_priors, "priors", share=_BEFORE_WRITING, after=first)
@@ -205,15 +212,19 @@ def _medium(builder: _Builder, shape: _Shape) -> None:
     if shape.lenses:
         # The synthesis is of the superstep of refinement, so that selection, which the next round of `high` runs again
         # without it, can follow any of them.
-        _asking_lenses(builder)
+        _asking_lenses(builder, shape)
         beside = (*beside, "synthesise")
-    _selecting(builder, shape, after=beside)
-    _ending(builder, shape, after=("select",))
+    _ending(builder, shape, after=_scoring(builder, shape, after=beside), selecting=True)
 
 
-def _asking_lenses(builder: _Builder) -> None:
+def _recalling(builder: _Builder, shape: _Shape) -> None:
+    if shape.recalling:
+        _add(builder, "recall", stages.recall, "recollection", share=_ABOUT_THE_PERSON, after=(START,))
+
+
+def _asking_lenses(builder: _Builder, shape: _Shape) -> None:
     """One call for each lens beside the first calls of a turn, and then their synthesis."""
-    _add(builder, "perspectives", stages.perspectives, "lens_notes", share=_ABOUT_THE_PERSON, after=("recall",))
+    _add(builder, "perspectives", stages.perspectives, "lens_notes", share=_ABOUT_THE_PERSON, after=(shape.first,))
     _add(
         builder,
         "synthesise",
@@ -225,11 +236,12 @@ def _asking_lenses(builder: _Builder) -> None:
     )
 
 
-def _selecting(builder: _Builder, shape: _Shape, *, after: tuple[str, ...]) -> None:
-    if shape.choosing:
-        _add(builder, "score", stages.score, "scored", share=_BEFORE_WRITING, after=after)
-        after = ("score",)
-    _add(builder, "select", stages.select, "selection", share=1.0, after=after)
+def _scoring(builder: _Builder, shape: _Shape, *, after: tuple[str, ...]) -> tuple[str, ...]:
+    """What selection follows: the scores, where hypotheses are scored once more, or else the stages `after`."""
+    if not shape.choosing:
+        return after
+    _add(builder, "score", stages.score, "scored", share=_BEFORE_WRITING, after=after)
+    return ("score",)
 
 
 def _ending(
@@ -238,12 +250,19 @@ def _ending(
     *,
     after: tuple[str, ...] = (),
     joined: tuple[str, ...] = (),
+    selecting: bool = False,
 ) -> None:
-    """Plan, write, judge and settle; at `medium` and `high`, with another round if it is worth it.
+    """Select, plan, write, judge and settle; at `medium` and `high`, with another round if it is worth it.
 
     Planning follows any of the stages `after`, which are of one superstep, or all of those that are `joined`.
+    Selection is of its superstep: each superstep costs as much as all that is decided in it.
     """
-    _add(builder, "plan", stages.plan, "plan", share=1.0, after=after)
+    plan = stage("plan", stages.plan, writes="plan", share=1.0)
+    if selecting:
+        plan = sequence(stage("select", stages.select, writes="selection", share=1.0), plan)
+    builder.add_node("plan", plan)
+    for before in after:
+        builder.add_edge(before, "plan")
     if joined:
         builder.add_edge(list(joined), "plan")
     if shape.planning:
