@@ -605,6 +605,7 @@ class Mind:
             ),
             language=language,
             choosing=choosing,
+            likely=await self._tells_likelihoods(losses),
             trust_perceived_risk=not self._embedded,
             risk=risk,
             stage_seconds=settings.stage_seconds or contract.seconds,
@@ -851,6 +852,19 @@ class Mind:
     @property
     def _embedded(self) -> bool:
         return self._models["write"].name.split("/")[0] == "embedded"
+
+    async def _tells_likelihoods(self, losses: list[str]) -> bool:
+        """Whether plausibility is to be a likelihood, and the model that reasons can tell one."""
+        if self.settings.plausibility == "rated":
+            return False
+        try:
+            if (await self._models["reason"].capabilities()).likelihoods:
+                return True
+        except ModelError as error:
+            losses.append(f"plausibility: rated, because nothing is known of the endpoint: {error}")
+            return False
+        losses.append("plausibility: rated, because the endpoint does not say how likely a given text is")
+        return False
 
     async def _ready(self, seconds: float, *, strict: bool) -> None:
         """Probe endpoints and load weights before the turn's clock starts, for `seconds` at most.

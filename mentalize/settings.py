@@ -334,6 +334,10 @@ class Settings(BaseSettings):
     score_mode: Literal["bounded", "paper"] = Field(
         default="bounded", description="Information gain clipped to [-1, 1], or as MetaMind publishes it."
     )
+    plausibility: Literal["rated", "likelihood"] = Field(
+        default="rated",
+        description="P_cond and P_prior as the model rates them, or how likely it finds a hypothesis' words.",
+    )
     plausibility_weight: Share = Field(default=0.6, description="λ, weight of P_cond against information gain, 0 to 1.")
     empathy_weight: Share = Field(default=0.8, description="β, weight of Empathy against Coherence in U, 0 to 1.")
     utility_threshold: Share = Field(

@@ -104,10 +104,10 @@ async def test_an_endpoint_is_probed_once_for_all_who_wait_and_for_the_next_proc
         found = await asyncio.gather(*(model.capabilities() for _ in range(5)))
         later = OpenAICompatibleModel("any", base_url=server.base_url, capabilities=CapabilityCache(path))
         assert [*found, await later.capabilities()] == [Capabilities(StructuredMode.JSON_SCHEMA, logprobs=True)] * 6
-        assert len(server.requests) == 4
+        assert len(server.requests) == 5
         other = OpenAICompatibleModel("other", base_url=server.base_url, capabilities=CapabilityCache(path))
         await other.capabilities()
-        assert len(server.requests) == 8
+        assert len(server.requests) == 10
         for each in (model, later, other):
             await each.close()
     assert [file.name for file in path.parent.iterdir()] == ["capabilities.json"]

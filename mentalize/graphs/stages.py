@@ -50,6 +50,7 @@ from .state import (
     Settlement,
     State,
     TurnContext,
+    by_likelihood,
     drafted,
     perceived,
     relevant_multiplex,
@@ -243,11 +244,20 @@ async def rate_priors(state: State, context: TurnContext) -> Update:
     return {"priors": {name: value for group in found for name, value in group.items()}}
 
 
+async def rate_likelihoods(state: State, context: TurnContext) -> Update:
+    """P_cond and P_prior of the raw hypotheses by the likelihood of their words, beside refinement."""
+    hypotheses = state.get("hypotheses") or ()
+    return {"likelihoods": await context.team.likelihood_scorer(context.turn, hypotheses)} if hypotheses else {}
+
+
 async def score(state: State, context: TurnContext) -> Update:
-    """P_cond and P_prior by one-token choices."""
+    """P_cond and P_prior by one-token choices, or by likelihood."""
     refined = weighed(state).refined
     if not refined:
         return {}
+    if context.likely:
+        likelihoods = await context.team.likelihood_scorer(context.turn, [item.hypothesis for item in refined])
+        return {"scored": by_likelihood(refined, likelihoods)}
     return {"scored": Scored(*await context.team.plausibility_scorer(context.turn, refined))}
 
 

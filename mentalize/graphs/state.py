@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 import structlog
 
 from ..agents.attribution import repeated
+from ..agents.likelihood_scorer import Likelihoods
 from ..agents.reading import Reading
 from ..agents.rubric import Quality
 from ..agents.safety_gate import GateFindings
@@ -87,6 +88,7 @@ class State(TypedDict, total=False):
     lens_notes: tuple[LensNote, ...] | None
     refinement: Refinement | None
     priors: Mapping[str, float] | None
+    likelihoods: Likelihoods | None
     scored: Scored | None
     multiplex: Multiplex | None
     selection: Selection | None
@@ -116,7 +118,7 @@ def drafted(state: State) -> Draft | None:
 
 
 def weighed(state: State) -> Scored:
-    """The hypotheses and priors by the best estimate there is: scored, rated, or the hypothesizer's own confidence."""
+    """The hypotheses and priors by the best estimate there is: scored, likelihoods, rated, or their confidence."""
     if scored := state.get("scored"):
         return scored
     if reading := state.get("reading"):
@@ -126,7 +128,19 @@ def weighed(state: State) -> Scored:
         for item in state.get("hypotheses") or ()
     )
     refinement = state.get("refinement")
-    return Scored((refinement.hypotheses if refinement else ()) or unrefined, state.get("priors") or {})
+    refined = (refinement.hypotheses if refinement else ()) or unrefined
+    if likelihoods := state.get("likelihoods"):
+        return by_likelihood(refined, likelihoods)
+    return Scored(refined, state.get("priors") or {})
+
+
+def by_likelihood(refined: Sequence[RefinedHypothesis], likelihoods: Likelihoods) -> Scored:
+    """The hypotheses with their likelihoods for P_cond and P_prior."""
+    conditional = likelihoods.conditional
+    return Scored(
+        tuple(replace(item, p_cond=conditional.get(item.hypothesis.id, item.p_cond)) for item in refined),
+        likelihoods.prior,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +182,8 @@ class TurnContext:
     """The person's language (ISO 639-1 or BCP 47), where it is known."""
     choosing: bool
     """Whether the choosing strategy is on (docs/concepts.md, Score)."""
+    likely: bool = False
+    """Whether plausibility is the likelihood of a hypothesis' words, and not rated or chosen."""
     trust_perceived_risk: bool
     """Whether the perception call's signs of danger count, beside the lexicon's."""
     risk: tuple[RiskSign, ...]

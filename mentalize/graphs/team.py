@@ -12,6 +12,7 @@ from ..agents.chooser import Chooser, PreferInputs
 from ..agents.feeling_scorer import FeelingInputs, FeelingScorer
 from ..agents.foreseer import ForeseeInputs, Foreseer
 from ..agents.hypothesizer import HypothesiseInputs, Hypothesizer
+from ..agents.likelihood_scorer import LikelihoodScorer
 from ..agents.perceiver import PerceiveInputs, Perceiver
 from ..agents.perspective import TOKENS as NOTE
 from ..agents.perspective import LensInputs, Perspective
@@ -113,6 +114,7 @@ class Prompts:
     gate: Prompt[GateInputs]
     plausible: Prompt[PlausibleInputs]
     usual: Prompt[PlausibleInputs]
+    likely: Prompt[PlainPreambleInputs]
     feeling: Prompt[FeelingInputs]
     prefer: Prompt[PreferInputs]
     rubric_a1: Prompt[RubricInputs]
@@ -162,6 +164,7 @@ class Prompts:
             gate=library.get("gate", GateInputs),
             plausible=library.get("plausible", PlausibleInputs),
             usual=library.get("usual", PlausibleInputs),
+            likely=library.get("likely", PlainPreambleInputs),
             feeling=library.get("feeling", FeelingInputs),
             prefer=library.get("prefer", PreferInputs),
             rubric_a1=library.get("rubric_a1", RubricInputs),
@@ -203,6 +206,7 @@ class Team:
     validator: Validator
     safety_gate: SafetyGate
     plausibility_scorer: PlausibilityScorer
+    likelihood_scorer: LikelihoodScorer
     feeling_scorer: FeelingScorer
     rubric_scorer: RubricScorer
     chooser: Chooser
@@ -317,6 +321,7 @@ def assemble(
         plausibility_scorer=PlausibilityScorer(
             model=judge, framing=framing, plausible=prompts.plausible, usual=prompts.usual
         ),
+        likelihood_scorer=LikelihoodScorer(model=reason, framing=framing, prompt=prompts.likely),
         feeling_scorer=FeelingScorer(model=reason, framing=framing, prompt=prompts.feeling),
         rubric_scorer=RubricScorer(
             model=judge,

@@ -49,6 +49,8 @@ class _Shape:
     """Whether it ends at the plan."""
     recalling: bool = True
     """Whether there is a memory to ask."""
+    likely: bool = False
+    """Whether plausibility is the likelihood of a hypothesis' words, and not rated."""
 
     @property
     def first(self) -> str:
@@ -61,13 +63,20 @@ _Builder = Any
 """LangGraph's classes; their own types leave too much unknown to be checked against."""
 
 
-@lru_cache(maxsize=16 * len(Effort))
+@lru_cache(maxsize=32 * len(Effort))
 def graph(
-    effort: Effort, *, choosing: bool = False, lenses: bool = False, planning: bool = False, recalling: bool = True
+    effort: Effort,
+    *,
+    choosing: bool = False,
+    lenses: bool = False,
+    planning: bool = False,
+    recalling: bool = True,
+    likely: bool = False,
 ) -> _Graph:
     """The compiled graph of `effort`, with the choosing strategy's stages or without, with lenses or without.
 
     `planning` ends it at the plan, for a reply that somebody else writes. Without `recalling` no memory is asked.
+    With `likely`, plausibility is the likelihood of a hypothesis' words.
     """
     build = {
         Effort.NONE: _none,
@@ -77,7 +86,7 @@ def graph(
         Effort.HIGH: _medium,
     }[effort]
     builder: _Builder = StateGraph(State, context_schema=TurnContext)
-    build(builder, _Shape(effort, choosing, lenses, planning, recalling))
+    build(builder, _Shape(effort, choosing, lenses, planning, recalling, likely))
     return builder.compile()
 
 
@@ -113,6 +122,7 @@ def _running(context: TurnContext, *, planning: bool = False) -> _Graph:
         lenses=context.perspectives is PerspectivesMode.AGENTS,
         planning=planning,
         recalling=context.memory is not None,
+        likely=context.likely,
     )
 
 
@@ -206,9 +216,15 @@ def _medium(builder: _Builder, shape: _Shape) -> None:
     _add(builder, "foresee", stages.foresee, "foresight", share=_ABOUT_THE_PERSON, after=(shape.first,))
     first = ("perceive", "hypothesise", "foresee")
     _add(builder, "refine", stages.refine, "refinement", share=_BEFORE_WRITING, after=first)
+    beside = ("refine",)
     if not shape.choosing:
-        _add(builder, "prior", stages.rate_priors, "priors", share=_BEFORE_WRITING, after=first)
-    beside = ("refine",) if shape.choosing else ("refine", "prior")
+        name, work, writes = (
+            ("likelihood", stages.rate_likelihoods, "likelihoods")
+            if shape.likely
+            else ("prior", stages.rate_priors, "priors")
+        )
+        _add(builder, name, work, writes, share=_BEFORE_WRITING, after=first)
+        beside = ("refine", name)
     if shape.lenses:
         # The synthesis is of the superstep of refinement, so that selection, which the next round of `high` runs again
         # without it, can follow any of them.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..errors import BudgetExceeded
 from ..types import Contract
-from .model import Choice, Completion, Delta, Model, Request
+from .model import Completion, Delta, Model, Request
 from .wrapper import WrappedModel
 
 
@@ -45,7 +45,7 @@ class Budget:
                 f"The turn's {self.contract.seconds:g} seconds are over before {request.purpose!r}.",
                 hint="Raise the contract's seconds or lower the effort.",
             )
-        if isinstance(request.format, Choice):
+        if request.scores:
             return
         if depth > self.contract.depth:
             raise BudgetExceeded(

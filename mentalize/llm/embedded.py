@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from ..errors import MalformedAnswer, ModelError, ModelNotFound, ModelRefused, ModelUnavailable
 from ..types import Usage
-from .model import Alternative, Capabilities, Choice, Completion, Delta, JsonFormat, Request, StructuredMode
+from .model import Alternative, Capabilities, Choice, Completion, Delta, Given, JsonFormat, Request, StructuredMode
 from .weights import default, ensure
 
 __all__ = ["EmbeddedModel", "resolve_embedded"]
@@ -36,6 +36,8 @@ PREFIX_STORE_MIB = 256
 
 GUESSES_PER_CHOICE = 20
 """Alternatives returned for a choice when the request does not say how many."""
+
+_GUESSES: dict[type, int] = {Choice: GUESSES_PER_CHOICE, Given: 1}
 
 _PARAMETERS = frozenset({
     "frequency_penalty", "logit_bias", "max_completion_tokens", "max_tokens", "min_p", "n", "parallel_tool_calls",
@@ -92,11 +94,11 @@ class EmbeddedModel:
     async def capabilities(self) -> Capabilities:
         """Grammar-constrained answers and log-probabilities, whatever the file; it is loaded to be sure of it."""
         await self.load()
-        return Capabilities(StructuredMode.GRAMMAR, logprobs=True)
+        return Capabilities(StructuredMode.GRAMMAR, logprobs=True, likelihoods=True)
 
     async def complete(self, request: Request) -> Completion:
         """Answer in one piece. Cancelling the task stops the generation."""
-        answer = Answer()
+        answer = Answer(forced=isinstance(request.format, Given))
         async with contextlib.aclosing(self._pieces(request)) as pieces:
             async for piece in pieces:
                 answer.add(piece)
@@ -256,9 +258,14 @@ class _Generation:
 
 
 class Answer:
-    """Puts the pieces of a streamed answer together again."""
+    """Puts the pieces of a streamed answer together again.
 
-    def __init__(self) -> None:
+    Args:
+        forced: Whether each token was forced, so that it is asked about and not its rivals.
+    """
+
+    def __init__(self, *, forced: bool = False) -> None:
+        self._forced = forced
         self.message: dict[str, Any] = {"role": "assistant", "content": ""}
         self.finish_reason = "stop"
         self._usage = Usage()
@@ -278,7 +285,8 @@ class Answer:
             elif key != "role":
                 self.message[key] = self.message.get(key, "") + value
         for token in _given(choice.get("logprobs")).get("content", []):
-            alternatives = (Alternative(item["token"], item["logprob"]) for item in token["top_logprobs"])
+            told = [token] if self._forced else token["top_logprobs"]
+            alternatives = (Alternative(item["token"], item["logprob"]) for item in told)
             self._logprobs.append(tuple(alternatives))
 
     def _add_tool_calls(self, deltas: list[dict[str, Any]]) -> None:
@@ -340,7 +348,7 @@ def _body(request: Request) -> dict[str, Any]:
             body[key] = value
     if request.stop:
         body["stop"] = list(request.stop)
-    if guesses := request.top_logprobs or (GUESSES_PER_CHOICE if isinstance(request.format, Choice) else 0):
+    if guesses := request.top_logprobs or _GUESSES.get(type(request.format)):
         body |= {"logprobs": True, "top_logprobs": guesses}
     match request.format:
         case JsonFormat(mode=StructuredMode.TEXT) | None:
@@ -351,6 +359,10 @@ def _body(request: Request) -> dict[str, Any]:
             body["grammar"] = _json_grammar(schema)
         case Choice(options=options):
             body["grammar"] = _choice_grammar(options)
+        case Given(text=text):
+            # Log-probabilities are taken before the grammar forbids all other tokens.
+            body["max_tokens"] = len(text.encode()) + 1
+            body["grammar"] = f"%llguidance {{}}\nstart: {json.dumps(text, ensure_ascii=False)}"
     # A streamed answer can be stopped, and progress gives that chance while the prompt is still being read.
     return body | {"stream": True, "return_progress": True, "stream_options": {"include_usage": True}}
 

@@ -25,10 +25,10 @@ from ..errors import (
     ModelUnavailable,
 )
 from .events import EventParser
-from .model import Capabilities, Choice, Completion, Delta, Request
+from .model import Capabilities, Choice, Completion, Delta, Given, Request
 from .probe import CapabilityCache, probe
 from .relay import Exchange, in_one_piece
-from .wire import ChunkReader, as_mapping, completion_of, parsed, request_body
+from .wire import ChunkReader, as_mapping, completion_of, given_tokens, parsed, request_body
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -98,7 +98,11 @@ class OpenAICompatibleModel:
 
     async def complete(self, request: Request) -> Completion:
         async with self._answered(request, stream=False) as response:
-            return completion_of(self._json(await response.read()), endpoint=self.endpoint)
+            answer = self._json(await response.read())
+        completion = completion_of(answer, endpoint=self.endpoint)
+        if isinstance(request.format, Given):
+            return replace(completion, logprobs=given_tokens(answer, request.format.text))
+        return completion
 
     async def stream(self, request: Request) -> AsyncIterator[Delta]:
         async with self._answered(request, stream=True) as response:
@@ -178,7 +182,7 @@ class OpenAICompatibleModel:
             response.release()
 
     async def capabilities(self) -> Capabilities:
-        return await self._capabilities.get(self.endpoint, self._model, lambda: probe(self))
+        return await self._capabilities.get(self.endpoint, self._model, lambda: probe(self, likelihoods=True))
 
     async def close(self) -> None:
         # Taken out at once: each role that has this model closes it.

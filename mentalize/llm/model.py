@@ -40,12 +40,24 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """The answer is given, and nothing is written: a scoring of how likely each of its tokens is.
+
+    `Completion.logprobs` then has one entry a token of `text`, with that token alone.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What an endpoint was found to support."""
 
     structured: StructuredMode = StructuredMode.TEXT
     logprobs: bool = False
     """Whether it returns first-token log-probabilities with alternatives."""
+    likelihoods: bool = False
+    """Whether it says how likely a text is that it is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +71,7 @@ class Request:
     temperature: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
-    format: JsonFormat | Choice | None = None
+    format: JsonFormat | Choice | Given | None = None
     top_logprobs: int = 0
     """How many alternatives per token to return with log-probabilities; 0 for none."""
     cacheable: bool = False
@@ -70,6 +82,11 @@ class Request:
     """The prompts it was made from, each as `id@version#digest`; for the trace."""
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further fields of the OpenAI request body (tools, n, …), handed on as they are."""
+
+    @property
+    def scores(self) -> bool:
+        """Whether it is a scoring: what it writes, if anything, is compared and not read."""
+        return isinstance(self.format, Choice | Given)
 
 
 @dataclass(frozen=True, slots=True)

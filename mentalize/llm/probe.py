@@ -9,13 +9,14 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 
-from ..errors import ModelRefused, ModelUnauthorized
+from ..errors import ModelError, ModelRefused, ModelUnauthorized
 from ..types import user
 from .flight import SingleFlight
-from .model import Capabilities, Choice, Completion, JsonFormat, Request, StructuredMode
+from .model import Capabilities, Choice, Completion, Given, JsonFormat, Request, StructuredMode
 
 __all__ = ["CapabilityCache", "Completes", "probe"]
 
@@ -37,6 +38,7 @@ _SCORING = Request(
     temperature=0.0,
     format=Choice(_SKIES),
 )
+_GIVEN = replace(_SCORING, format=Given(_SKIES[0]))
 _THINKING = re.compile(r"\A.*</think>", re.DOTALL)
 _WEEK = 7 * 24 * 3600.0
 
@@ -49,7 +51,9 @@ class Completes(Protocol):
         ...
 
 
-async def probe(model: Completes, modes: Sequence[StructuredMode] = _EVERY_MODE) -> Capabilities:
+async def probe(
+    model: Completes, modes: Sequence[StructuredMode] = _EVERY_MODE, *, likelihoods: bool = False
+) -> Capabilities:
     """Try each of `modes` and log-probabilities, side by side, and say what truly works.
 
     Every request asks for prose while its format demands JSON, so only an endpoint that enforces the format passes.
@@ -60,12 +64,22 @@ async def probe(model: Completes, modes: Sequence[StructuredMode] = _EVERY_MODE)
         ModelError: the endpoint cannot be reached, fails, wants a key, or refuses even a plain request.
     """
     requests = [*(_structured(mode) for mode in modes), _SCORING]
-    answers = await asyncio.gather(*(_unless_refused(model, request) for request in requests))
+    told = asyncio.ensure_future(_tells_likelihoods(model)) if likelihoods else None
+    try:
+        answers = await asyncio.gather(*(_unless_refused(model, request) for request in requests))
+    except BaseException:
+        if told is not None:
+            told.cancel()
+        raise
     if all(answer is None for answer in answers):
         await model.complete(_PLAIN)
     best = (mode for mode, answer in zip(modes, answers, strict=False) if answer and _enforced(mode, answer))
     scoring = answers[-1]
-    return Capabilities(next(best, StructuredMode.TEXT), logprobs=scoring is not None and _has_alternatives(scoring))
+    return Capabilities(
+        next(best, StructuredMode.TEXT),
+        logprobs=scoring is not None and _has_alternatives(scoring),
+        likelihoods=await told if told else False,
+    )
 
 
 def _structured(mode: StructuredMode) -> Request:
@@ -76,6 +90,14 @@ def _structured(mode: StructuredMode) -> Request:
         temperature=0.0,
         format=JsonFormat("Weather", _SCHEMA, mode),
     )
+
+
+async def _tells_likelihoods(model: Completes) -> bool:
+    """Whether the endpoint answers a question that few know; one that fails at it may do all else."""
+    try:
+        return bool((await model.complete(_GIVEN)).logprobs)
+    except ModelError:
+        return False
 
 
 async def _unless_refused(model: Completes, request: Request) -> Completion | None:
@@ -149,10 +171,15 @@ class CapabilityCache:
         entry = self._kept.get(key)
         if entry is None or not 0 <= self._now() - entry["at"] < self._seconds:
             return None
-        return Capabilities(StructuredMode(entry["structured"]), bool(entry["logprobs"]))
+        return Capabilities(StructuredMode(entry["structured"]), entry["logprobs"], entry["likelihoods"])
 
     def _keep(self, key: str, found: Capabilities) -> None:
-        entry = {"structured": str(found.structured), "logprobs": found.logprobs, "at": self._now()}
+        entry = {
+            "structured": str(found.structured),
+            "logprobs": found.logprobs,
+            "likelihoods": found.likelihoods,
+            "at": self._now(),
+        }
         self._kept = self._load() | self._kept | {key: entry}
         if self._path is not None:
             try:
@@ -186,6 +213,7 @@ def _is_entry(entry: object) -> bool:
     return (
         fields.get("structured") in set(StructuredMode)
         and isinstance(fields.get("logprobs"), bool)
+        and isinstance(fields.get("likelihoods"), bool)
         and isinstance(fields.get("at"), int | float)
     )
 

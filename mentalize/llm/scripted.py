@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from ..errors import ModelError
 from ..types import Usage
-from .model import Alternative, Capabilities, Choice, Completion, Delta, JsonFormat, Request, StructuredMode
+from .model import Alternative, Capabilities, Choice, Completion, Delta, Given, JsonFormat, Request, StructuredMode
 
 __all__ = ["Answer", "FunctionModel", "ScriptedModel", "fake_model", "minimal_instance"]
 
@@ -127,6 +127,8 @@ def fake_model(name: str = "fake") -> FunctionModel:
                 return json.dumps(minimal_instance(schema))
             case Choice(options=options):
                 return dict.fromkeys(options, 1 / len(options))
+            case Given(text=text):
+                return Completion(text="", logprobs=((Alternative(text, -1.0),),))
             case None:
                 return "Thank you for telling me. I would like to hear more about it."
 

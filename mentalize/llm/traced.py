@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..types import CallRecord, Usage
-from .model import Choice, Completion, Delta, JsonFormat, Model, Request
+from .model import Completion, Delta, JsonFormat, Model, Request
 from .structured import REPAIR
 from .wrapper import WrappedModel, closing
 
@@ -68,7 +68,7 @@ class Ledger:
                 purpose=request.purpose,
                 role=role,
                 model=(completion.model if completion else "") or model,
-                scoring=isinstance(request.format, Choice),
+                scoring=request.scores,
                 depth=depth,
                 started=started,
                 seconds=self.elapsed() - started,

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, cast
 
 from ..errors import MalformedAnswer
 from ..types import Usage
-from .model import Alternative, Choice, Completion, Delta, JsonFormat, Request, StructuredMode
+from .model import Alternative, Choice, Completion, Delta, Given, JsonFormat, Request, StructuredMode
 
 __all__ = [
     "ChunkReader",
@@ -19,6 +19,7 @@ __all__ = [
     "completion_of",
     "constraint",
     "first_choice",
+    "given_tokens",
     "parsed",
     "reason_of",
     "request_body",
@@ -55,22 +56,59 @@ def request_body(request: Request, model: str, *, stream: bool, constrained: boo
     if stream:
         body["stream"] = True
         body["stream_options"] = {**(options or {}), "include_usage": True}
-    if isinstance(request.format, JsonFormat):
-        body |= _json_fields(request.format)
-    alternatives = request.top_logprobs
-    if isinstance(request.format, Choice):
-        alternatives = alternatives or _MOST_ALTERNATIVES
-        if constrained:
-            body |= constraint(request.format)
-    if alternatives:
+    body |= _format_fields(request, body["messages"], constrained=constrained)
+    if alternatives := request.top_logprobs or (_MOST_ALTERNATIVES if isinstance(request.format, Choice) else 0):
         body |= {"logprobs": True, "top_logprobs": min(alternatives, _MOST_ALTERNATIVES)}
     return body
+
+
+def _format_fields(request: Request, messages: list[Any], *, constrained: bool) -> dict[str, Any]:
+    match request.format:
+        case JsonFormat() as wanted:
+            return _json_fields(wanted)
+        case Given() as given:
+            return _given_fields(given, messages)
+        case Choice() as choice:
+            return constraint(choice) if constrained else {}
+        case None:
+            return {}
 
 
 def constraint(choice: Choice) -> dict[str, Any]:
     """The fields that hold vLLM (`structured_outputs`) and llama.cpp (`grammar`) to the options."""
     literals = " | ".join(json.dumps(option, ensure_ascii=False) for option in choice.options)
     return {"structured_outputs": {"choice": list(choice.options)}, "grammar": f"root ::= {literals}"}
+
+
+def _given_fields(given: Given, messages: list[Any]) -> dict[str, Any]:
+    """The fields of vLLM for the log-probabilities of an answer that the prompt ends in; one token must be written."""
+    return {
+        "messages": [*messages, {"role": "assistant", "content": given.text}],
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+        "prompt_logprobs": 0,
+        "max_tokens": 1,
+    }
+
+
+def given_tokens(answer: object, text: str) -> tuple[tuple[Alternative, ...], ...]:
+    """The tokens of `text`, in which the prompt ended, with their log-probabilities; none where they are not told.
+
+    A token that is a part of a character may be told as an empty text: those before the first whole one are left out.
+    """
+    positions = as_mapping(answer).get("prompt_logprobs")
+    tokens: list[tuple[Alternative, ...]] = []
+    ending = ""
+    for position in reversed(cast("list[object]", positions) if isinstance(positions, list) else []):
+        if len(ending) >= len(text):
+            break
+        told = as_mapping(next(iter(as_mapping(position).values()), None))
+        token, logprob = told.get("decoded_token"), told.get("logprob")
+        if not isinstance(token, str) or not isinstance(logprob, int | float):
+            break
+        ending = token + ending
+        tokens.append((Alternative(token, float(logprob)),))
+    return tuple(reversed(tokens))
 
 
 def _json_fields(wanted: JsonFormat) -> dict[str, Any]:
