@@ -532,7 +532,7 @@ class Mind:
     ) -> TurnContext:
         from .agents.danger import signs_in
         from .graphs.state import Scoring, TurnContext
-        from .graphs.team import BRIEF_HYPOTHESES, assemble
+        from .graphs.team import BRIEF_HYPOTHESES, assemble, conversation_of
         from .graphs.turn import CONTRACTS, PATIENCE, contract_with_lenses
         from .llm.budget import Budget
         from .llm.stopwatch import Stopwatch
@@ -571,7 +571,7 @@ class Mind:
         stopwatch = Stopwatch(time.perf_counter)
         ledger, budget = Ledger(stopwatch), Budget(contract, stopwatch)
         team = assemble(
-            self._roles.for_turn(ledger, budget),
+            self._roles.for_turn(ledger, budget, conversation=conversation_of(who)),
             self._prompts,
             charter,
             hypotheses=min(settings.hypotheses, BRIEF_HYPOTHESES) if choosing else settings.hypotheses,

@@ -22,6 +22,7 @@ from mentalize.llm.limit import LimitedModel
 from mentalize.llm.model import Choice, Completion, Delta, JsonFormat, Model, Request, StructuredMode
 from mentalize.llm.retry import RetryingModel
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
+from mentalize.llm.stamped import StampedModel
 from mentalize.llm.timeout import TimedModel
 from mentalize.llm.wrapper import WrappedModel
 from mentalize.types import Usage, assistant, user
@@ -61,6 +62,7 @@ async def text_of(model: Model, request: Request = ASK) -> str:
         lambda model: TimedModel(model, 1),
         lambda model: LimitedModel(model, 1),
         CachedModel,
+        StampedModel,
     ],
 )
 async def test_a_wrapper_hands_on_what_it_does_not_change(wrap: type[WrappedModel]) -> None:
@@ -233,6 +235,41 @@ async def test_who_gives_up_waiting_takes_no_place() -> None:
     release.set()
     assert (await asyncio.wait_for(waiting[2], 1)).text == "done"
     assert (await asyncio.wait_for(model.complete(ASK), 1)).text == "done"
+
+
+async def test_what_somebody_waits_for_goes_before_the_background_but_not_for_ever() -> None:
+    release = asyncio.Event()
+
+    async def hold(_: Request) -> str:
+        await release.wait()
+        return "done"
+
+    inner = FunctionModel(hold)
+    model = LimitedModel(inner, 1)
+    asked = [replace(ASK, seed=number, background=number in (1, 2)) for number in range(14)]
+    waiting = [asyncio.create_task(model.complete(request)) for request in asked]
+    await asyncio.sleep(0)
+    release.set()
+    await asyncio.gather(*waiting)
+    order = [request.seed for request in inner.requests]
+    assert order == [0, *range(3, 11), 1, 11, 12, 13, 2]
+
+
+async def test_who_gives_up_in_the_background_takes_no_place() -> None:
+    release = asyncio.Event()
+
+    async def hold(_: Request) -> str:
+        await release.wait()
+        return "done"
+
+    model = LimitedModel(FunctionModel(hold), 1)
+    asked = [replace(ASK, background=number != 0) for number in range(3)]
+    first, gives_up, last = [asyncio.create_task(model.complete(request)) for request in asked]
+    await asyncio.sleep(0)
+    gives_up.cancel()
+    release.set()
+    assert [(await asyncio.wait_for(task, 1)).text for task in (first, last)] == ["done", "done"]
+    assert gives_up.cancelled()
 
 
 async def test_a_stream_holds_its_place_until_it_is_closed() -> None:

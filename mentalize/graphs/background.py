@@ -28,7 +28,7 @@ from ..prompts.format import day_of
 from ..types import Contract, Identity
 from .chronicle import Chronicle, Roll
 from .remembering import Remembering
-from .team import NoteTakers, Prompts, Roles, note_takers
+from .team import NoteTakers, Prompts, Roles, conversation_of, note_takers
 
 _log: Any = structlog.wrap_logger(logging.getLogger("mentalize.graphs"))
 
@@ -314,7 +314,8 @@ class Background:
         """One question, with a ledger and a budget of its own."""
         await self._memories.claim(who, CLAIM, seconds=CLAIM_SECONDS)
         ledger, budget = Ledger(time.perf_counter), Budget(CONTRACT, time.perf_counter)
-        bound = Roles(self._model, self._model, self._model).for_turn(ledger, budget)
+        roles = Roles(self._model, self._model, self._model)
+        bound = roles.for_turn(ledger, budget, conversation=conversation_of(who), background=True)
         result = await work(self._agents(bound.reason, zone))
         for record in ledger.records:
             _log.info("background_call", purpose=record.purpose, seconds=round(record.seconds, 3))

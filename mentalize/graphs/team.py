@@ -50,12 +50,13 @@ from ..agents.writer import (
 )
 from ..llm.budget import Budget, BudgetedModel
 from ..llm.model import Model
+from ..llm.stamped import StampedModel
 from ..llm.traced import Ledger, RoleName, TracedModel
 from ..prompts.format import bullets, one_line
 from ..prompts.library import Library
 from ..prompts.prompt import Prompt, fence
 from ..safety.echoes import Echoes, echoes_of
-from ..types import NOTHING_STATED, Circumstances, Lens, Norm, RoleCharter, system
+from ..types import NOTHING_STATED, Circumstances, Identity, Lens, Norm, RoleCharter, system
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,26 @@ class Roles:
     judge: Model
     write: Model
 
-    def for_turn(self, ledger: Ledger, budget: Budget) -> Roles:
-        """The same models, traced and held to one turn's contract."""
+    def for_turn(self, ledger: Ledger, budget: Budget, *, conversation: str = "", background: bool = False) -> Roles:
+        """The same models, traced and held to one turn's contract.
+
+        Args:
+            ledger: Where each request is written down.
+            budget: The contract.
+            conversation: What the turn belongs to; see `Request.conversation`.
+            background: Whether nobody waits for the answers.
+        """
 
         def bound(model: Model, role: RoleName) -> Model:
-            return BudgetedModel(TracedModel(model, role, ledger), budget, ledger.next_depth)
+            stamped = StampedModel(model, conversation=conversation, background=background)
+            return BudgetedModel(TracedModel(stamped, role, ledger), budget, ledger.next_depth)
 
         return Roles(bound(self.reason, "reason"), bound(self.judge, "judge"), bound(self.write, "write"))
+
+
+def conversation_of(who: Identity | None) -> str:
+    """What a person's requests belong to, in all their sessions; empty where nobody is named."""
+    return f"{who.tenant}\0{who.user}" if who else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,11 @@ _RELAY_SECONDS = 600.0
 _LONGEST_MESSAGE = 500
 _LARGE = 256 * 1024
 _OPTIONS = "stream_options"
+_PRIORITY = "priority"
+_LATER = 1
+"""vLLM's priority of what nobody waits for; 0 is that of a request that names none, and less comes sooner."""
+_MOST_BYTES = 4 * 2**20
+"""The longest page about itself that an endpoint is heard out on."""
 _REFUSALS_OF_UNKNOWN_FIELDS = frozenset({400, 422})
 
 
@@ -58,6 +63,7 @@ class OpenAICompatibleModel:
         name: the model string that the user wrote.
         capabilities: where probe results are kept; in this object's memory, if not given.
         seconds: the longest silence of the endpoint, before and within an answer.
+        vllm: whether it is a vLLM server, which knows priorities and counts its queue.
     """
 
     def __init__(
@@ -69,7 +75,9 @@ class OpenAICompatibleModel:
         name: str | None = None,
         capabilities: CapabilityCache | None = None,
         seconds: float = 120.0,
+        vllm: bool = False,
     ) -> None:
+        self.vllm = vllm
         self._model = model
         self._base_url = _checked(base_url)
         self._api_key = api_key
@@ -78,6 +86,7 @@ class OpenAICompatibleModel:
         self._seconds = seconds
         self._takes_constraints = True
         self._takes_options = True
+        self._takes_priority = vllm
         self._sessions: dict[asyncio.AbstractEventLoop, tuple[ClientSession, AsyncGenerator[None]]] = {}
 
     @property
@@ -181,6 +190,28 @@ class OpenAICompatibleModel:
                 response.close()
             response.release()
 
+    async def get(self, path: str, *, seconds: float = 5.0) -> tuple[int, bytes]:
+        """What the endpoint says at a path of its own, such as `/health` (beside `/v1`) or `/v1/models`.
+
+        Raises:
+            ModelError: it says nothing.
+        """
+        import aiohttp
+
+        with self._translated():
+            session = await self._session()
+            limit = aiohttp.ClientTimeout(total=seconds)
+            async with session.get(self._base_url.removesuffix("/v1") + path, timeout=limit) as response:
+                content = bytearray()
+                async for piece in response.content.iter_any():
+                    content += piece
+                    if len(content) > _MOST_BYTES:
+                        raise MalformedAnswer(
+                            f"{self.endpoint} says more than {_MOST_BYTES} bytes at {path}.",
+                            hint="Check the base URL.",
+                        )
+                return response.status, bytes(content)
+
     async def capabilities(self) -> Capabilities:
         return await self._capabilities.get(self.endpoint, self._model, lambda: probe(self, likelihoods=True))
 
@@ -202,9 +233,15 @@ class OpenAICompatibleModel:
         on: the first token's log-probabilities are what a scoring is read from.
         """
         constrained = isinstance(request.format, Choice) and self._takes_constraints
+        prioritised = self._prioritises(request)
         with self._translated():
             response = await self._post(request, stream=stream, constrained=constrained)
             try:
+                if prioritised and response.status in _REFUSALS_OF_UNKNOWN_FIELDS:
+                    # A vLLM without `--scheduling-policy priority` refuses them or leaves them out, by its version.
+                    if _names_priority(await self._refusal(response)):
+                        self._takes_priority = False
+                        response = await self._post(request, stream=stream, constrained=constrained)
                 if stream and self._takes_options and response.status in _REFUSALS_OF_UNKNOWN_FIELDS:
                     refusal = await self._refusal(response)
                     if _OPTIONS not in str(refusal):
@@ -229,8 +266,13 @@ class OpenAICompatibleModel:
         body = request_body(request, self._model, stream=stream, constrained=constrained)
         if not self._takes_options:
             body.pop(_OPTIONS, None)
+        if self._prioritises(request):
+            body[_PRIORITY] = _LATER
         session = await self._session()
         return await session.post(f"{self._base_url}/chat/completions", data=_payload(_encoded(body)))
+
+    def _prioritises(self, request: Request) -> bool:
+        return request.background and self._takes_priority and _PRIORITY not in request.parameters
 
     async def _session(self) -> ClientSession:
         loop = asyncio.get_running_loop()
@@ -318,6 +360,11 @@ class OpenAICompatibleModel:
 
         try:
             yield
+        except aiohttp.ConnectionTimeoutError as error:
+            raise ModelUnavailable(
+                f"{self.endpoint} cannot be reached: no connection within {_CONNECT_SECONDS:g} s.",
+                hint="Start the server, or check the address and port.",
+            ) from error
         except (TimeoutError, aiohttp.ServerTimeoutError) as error:
             raise ModelTimeout(
                 f"{self.endpoint} stayed silent for too long.",
@@ -363,6 +410,10 @@ def error_of(status: int, said: str, *, endpoint: str, model: str, headers: Mapp
         error.retry_after = retry_after(headers)
         return error
     return ModelRefused(answered, hint="Change the request or the endpoint's settings; sending it again cannot help.")
+
+
+def _names_priority(refusal: ModelError) -> bool:
+    return _PRIORITY in refusal.message.lower()
 
 
 def _as_sentence(text: str) -> str:

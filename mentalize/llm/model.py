@@ -78,6 +78,11 @@ class Request:
     """Whether an equal request may be answered from `CachedModel`."""
     scope: tuple[str, ...] = ()
     """Whose it is: what was answered in one scope answers nothing in another. Empty: it holds nothing of anybody."""
+    conversation: str = ""
+    """What it belongs to: requests of one conversation begin alike, so one endpoint of several gets them, whose cache
+    holds that beginning. It never leaves this process. Empty: the first messages tell."""
+    background: bool = False
+    """Whether nobody waits for the answer, so that requests for which somebody does go before it."""
     prompts: tuple[str, ...] = ()
     """The prompts it was made from, each as `id@version#digest`; for the trace."""
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])

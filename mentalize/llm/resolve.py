@@ -112,6 +112,7 @@ def _endpoint(
         name=name,
         capabilities=capabilities,
         seconds=seconds,
+        vllm=kind == "hosted_vllm",
     )
 
 
