@@ -96,11 +96,18 @@ GARBLED_STREAMS = (
 
 
 class OpenAIServer:
-    """Serves `/v1/chat/completions` and `/v1/models` on a free port of 127.0.0.1."""
+    """Serves `/v1/chat/completions`, `/v1/models`, `/health` and `/metrics` on a free port of 127.0.0.1."""
 
     def __init__(self, script: Script = Reply(), *, models: Sequence[str] = ("scripted",), port: int = 0) -> None:
         self.script = script
         self.models = models
+        self.roots: Mapping[str, str] = {}
+        """Where the models' files are, by name, as vLLM tells it."""
+        self.healthy = True
+        self.metrics: str | None = None
+        """The page at `/metrics`; there is none, if not given."""
+        self.looks: list[str] = []
+        """The paths of pages that were looked at."""
         self.requests: list[Received] = []
         self.disconnects = 0
         """Requests whose client went away before the answer was whole."""
@@ -121,6 +128,8 @@ class OpenAIServer:
         application = web.Application(client_max_size=64 * 2**20)
         application.router.add_post("/v1/chat/completions", self._chat)
         application.router.add_get("/v1/models", self._list_models)
+        application.router.add_get("/health", self._health)
+        application.router.add_get("/metrics", self._tell_metrics)
         self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.05, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
@@ -153,8 +162,27 @@ class OpenAIServer:
                     await self._changed.wait()
         return condition()
 
-    async def _list_models(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+    async def looked_at(self, path: str, count: int = 1, *, within: float = 2.0) -> bool:
+        """Whether a page was looked at so many times; waits for it."""
+        return await self._wait_for(lambda: self.looks.count(path) >= count, within)
+
+    async def _list_models(self, request: web.Request) -> web.Response:
+        self._note(request)
+        roots = {name: {"root": root} for name, root in self.roots.items()}
+        models = [{"id": name, "object": "model", **roots.get(name, {})} for name in self.models]
+        return web.json_response({"object": "list", "data": models})
+
+    async def _health(self, request: web.Request) -> web.Response:
+        self._note(request)
+        return web.Response(status=200 if self.healthy else 503)
+
+    async def _tell_metrics(self, request: web.Request) -> web.Response:
+        self._note(request)
+        return web.Response(status=404) if self.metrics is None else web.Response(text=self.metrics)
+
+    def _note(self, request: web.Request) -> None:
+        self.looks.append(request.path)
+        self._changed.set()
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
@@ -317,6 +345,29 @@ def _usage(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
         "total_tokens": prompt + words,
         "prompt_tokens_details": {"cached_tokens": reply.cached_tokens},
     }
+
+
+def vllm_page(*, running: int = 0, waiting: int = 0, queries: int = 0, hits: int = 0) -> str:
+    """What vLLM tells at `/metrics`, as far as it matters here, in its own form."""
+    labels = '{engine="0",model_name="a {name}"}'
+    lines = [
+        "# HELP vllm:num_requests_running Number of requests in model execution batches.",
+        "# TYPE vllm:num_requests_running gauge",
+        f"vllm:num_requests_running{labels} {float(running)}",
+        "# HELP vllm:num_requests_waiting Number of requests waiting to be processed.",
+        "# TYPE vllm:num_requests_waiting gauge",
+        f"vllm:num_requests_waiting{labels} {float(waiting)}",
+        "# TYPE vllm:num_requests_waiting_by_reason gauge",
+        f'vllm:num_requests_waiting_by_reason{{engine="0",reason="capacity"}} {float(waiting)}',
+        "# HELP vllm:prefix_cache_queries_total Prefix cache queries, in terms of number of queried tokens.",
+        "# TYPE vllm:prefix_cache_queries_total counter",
+        f"vllm:prefix_cache_queries_total{labels} {float(queries)}",
+        "# TYPE vllm:prefix_cache_queries_created gauge",
+        f"vllm:prefix_cache_queries_created{labels} 1.76e+09",
+        "# TYPE vllm:prefix_cache_hits_total counter",
+        f"vllm:prefix_cache_hits_total{labels} {float(hits)}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def schema_of(body: dict[str, Any]) -> dict[str, Any] | None:

@@ -190,8 +190,13 @@ class OpenAICompatibleModel:
                 response.close()
             response.release()
 
-    async def get(self, path: str, *, seconds: float = 5.0) -> tuple[int, bytes]:
-        """What the endpoint says at a path of its own, such as `/health` (beside `/v1`) or `/v1/models`.
+    async def get(self, path: str, *, beside: bool = False, seconds: float = 5.0) -> tuple[int, bytes]:
+        """The status and content of a page of the endpoint, such as `/models`.
+
+        Args:
+            path: Where it stands below the base URL.
+            beside: Whether it stands beside `/v1` instead, as `/health` does.
+            seconds: How long it may take.
 
         Raises:
             ModelError: it says nothing.
@@ -201,7 +206,8 @@ class OpenAICompatibleModel:
         with self._translated():
             session = await self._session()
             limit = aiohttp.ClientTimeout(total=seconds)
-            async with session.get(self._base_url.removesuffix("/v1") + path, timeout=limit) as response:
+            below = self._base_url.removesuffix("/v1") if beside else self._base_url
+            async with session.get(below + path, timeout=limit) as response:
                 content = bytearray()
                 async for piece in response.content.iter_any():
                     content += piece
@@ -237,11 +243,11 @@ class OpenAICompatibleModel:
         with self._translated():
             response = await self._post(request, stream=stream, constrained=constrained)
             try:
-                if prioritised and response.status in _REFUSALS_OF_UNKNOWN_FIELDS:
-                    # A vLLM without `--scheduling-policy priority` refuses them or leaves them out, by its version.
-                    if _names_priority(await self._refusal(response)):
-                        self._takes_priority = False
-                        response = await self._post(request, stream=stream, constrained=constrained)
+                # A vLLM without `--scheduling-policy priority` refuses them or leaves them out, by its version.
+                refused = prioritised and response.status in _REFUSALS_OF_UNKNOWN_FIELDS
+                if refused and _names_priority(await self._refusal(response)):
+                    self._takes_priority = False
+                    response = await self._post(request, stream=stream, constrained=constrained)
                 if stream and self._takes_options and response.status in _REFUSALS_OF_UNKNOWN_FIELDS:
                     refusal = await self._refusal(response)
                     if _OPTIONS not in str(refusal):

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import ModelNotFound
+from .balanced import BalancedModel
 from .cache import CachedModel
 from .hosted import LiteLLMModel
 from .http import OpenAICompatibleModel
@@ -59,11 +60,12 @@ def resolve(
         model_string: see the README, A better model.
         api_key: the endpoint's key; else `HOSTED_VLLM_API_KEY`, `LLAMA_CPP_API_KEY`, `OPENAI_COMPATIBLE_API_KEY`, or
             the variable that LiteLLM names for the provider.
-        base_url: the endpoint's address; else the variable of the same name ending in `_API_BASE`.
+        base_url: the endpoint's address, or several of a vLLM or other OpenAI-compatible server with commas between
+            them; else the variable of the same name ending in `_API_BASE`.
         capability_folder: where probe results are kept; in memory only, if not given.
         models_folder: where embedded models' files are kept; the user's cache directory, if not given.
         timeout: seconds per request; 60, or 300 for `embedded`, if not given.
-        concurrency: requests in work at the same time.
+        concurrency: requests in work at the same time, at each endpoint.
         attempts: how often a request is sent at most.
         cache_size: answers kept of requests that are marked cacheable.
         cache_seconds: how long they are kept.
@@ -84,20 +86,41 @@ def resolve(
         raise _not_found(name)
     seconds = timeout or _ENDPOINT_SECONDS
     capabilities = _capabilities(capability_folder)
-    endpoint = _endpoint(name, api_key=api_key, base_url=base_url, capabilities=capabilities, seconds=seconds)
-    return CachedModel(
-        RetryingModel(LimitedModel(TimedModel(endpoint, seconds), concurrency), attempts=attempts),
-        size=cache_size,
-        seconds=cache_seconds,
-    )
+
+    def limited(endpoint: Model) -> Model:
+        return LimitedModel(TimedModel(endpoint, seconds), concurrency)
+
+    asked: Model
+    if kind in _DEFAULT_ADDRESSES:
+        endpoints = _endpoints(name, api_key=api_key, base_url=base_url, capabilities=capabilities, seconds=seconds)
+        asked = limited(endpoints[0]) if len(endpoints) == 1 else BalancedModel(endpoints, wrap=limited)
+    else:
+        asked = limited(
+            LiteLLMModel(
+                name, api_key=api_key, api_base=_only(base_url, name), capabilities=capabilities, seconds=seconds
+            )
+        )
+    return CachedModel(RetryingModel(asked, attempts=attempts), size=cache_size, seconds=cache_seconds)
 
 
-def _endpoint(
+def _only(base_url: str | None, name: str) -> str | None:
+    if base_url and len(_addresses(base_url)) > 1:
+        raise ModelNotFound(
+            f"{name} is asked by way of LiteLLM, at one address, and not at {base_url}.",
+            hint="Give one address, or name a server of your own as hosted_vllm/NAME or openai_compatible/NAME.",
+        )
+    return base_url
+
+
+def _addresses(base_url: str) -> tuple[str, ...]:
+    """The different addresses, in order."""
+    return tuple(dict.fromkeys(stripped for part in base_url.split(",") if (stripped := part.strip().rstrip("/"))))
+
+
+def _endpoints(
     name: str, *, api_key: str | None, base_url: str | None, capabilities: CapabilityCache, seconds: float
-) -> Model:
+) -> list[OpenAICompatibleModel]:
     kind, _, rest = name.partition("/")
-    if kind not in _DEFAULT_ADDRESSES:
-        return LiteLLMModel(name, api_key=api_key, api_base=base_url, capabilities=capabilities, seconds=seconds)
     variable = kind.upper()
     address = base_url or os.environ.get(f"{variable}_API_BASE") or _DEFAULT_ADDRESSES[kind]
     if address is None:
@@ -105,15 +128,18 @@ def _endpoint(
             f"{name!r} names no address.",
             hint=f"Give a base URL such as http://host:8000/v1, or set {variable}_API_BASE.",
         )
-    return OpenAICompatibleModel(
-        rest,
-        base_url=address,
-        api_key=api_key or os.environ.get(f"{variable}_API_KEY"),
-        name=name,
-        capabilities=capabilities,
-        seconds=seconds,
-        vllm=kind == "hosted_vllm",
-    )
+    return [
+        OpenAICompatibleModel(
+            rest,
+            base_url=one,
+            api_key=api_key or os.environ.get(f"{variable}_API_KEY"),
+            name=name,
+            capabilities=capabilities,
+            seconds=seconds,
+            vllm=kind == "hosted_vllm",
+        )
+        for one in _addresses(address)
+    ]
 
 
 def _capabilities(folder: Path | None) -> CapabilityCache:
