@@ -30,7 +30,7 @@ from .errors import EmbedderError, InputError, MentalizeError, ModelError, Model
 from .graphs.events import StageFinished, StageStarted, TextDelta, TextHeld, TurnStarted
 from .graphs.turnstile import Turnstile
 from .guided_turn import GuidedTurn, understood
-from .llm.examination import RoleReport, examine
+from .llm.examination import EndpointReport, RoleReport, examine
 from .llm.model import Model
 from .memory.safety_counts import REFERRAL
 from .memory.zones import check_zone
@@ -414,6 +414,20 @@ class Mind:
         found = await asyncio.gather(*(examine(role, self._models[role]) for role in different.values()))
         by_model = {id(self._models[report.role]): report for report in found}
         return tuple(replace(by_model[id(self._models[role])], role=role) for role in ROLES)
+
+    async def endpoints(self, *, seconds: float = 1.0) -> tuple[EndpointReport, ...]:
+        """How each endpoint of its own addresses fares now, and how busy it is where it tells; asks no model.
+
+        Args:
+            seconds: What each page of an endpoint may take.
+        """
+        from .llm.balanced import endpoints_of
+        from .llm.endpoint_report import fares
+        from .llm.relay import innermost
+
+        found = (endpoint for model in self._models.values() for endpoint in endpoints_of(innermost(model)))
+        different = {endpoint.endpoint: endpoint for endpoint in found}.values()
+        return tuple(await asyncio.gather(*(fares(endpoint, seconds=seconds) for endpoint in different)))
 
     @cached_property
     def memory(self) -> Memories:

@@ -121,11 +121,21 @@ def _http(value: str) -> str:
     return value.rstrip("/")
 
 
+def _listed(value: object) -> object:
+    """Several addresses as one text, with commas between them."""
+    return ",".join(map(str, cast("Iterable[object]", value))) if isinstance(value, list | tuple) else value
+
+
+def _endpoints(value: str) -> str:
+    return ",".join(dict.fromkeys(_http(address.strip()) for address in value.split(",")))
+
+
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Stated = Annotated[str, Field(min_length=1, max_length=100)]
 ModelString = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Address = Annotated[str, AfterValidator(_http)]
+Addresses = Annotated[str, BeforeValidator(_listed), AfterValidator(_endpoints)]
 FilePath = Annotated[Path, AfterValidator(_expand)]
 FilePaths = Annotated[tuple[FilePath, ...], NoDecode, BeforeValidator(_split_paths)]
 RoleName = Literal["reason", "judge", "write"]
@@ -139,7 +149,9 @@ class RoleBinding(_Table):
     """What answers for one role, where it differs from `model`."""
 
     model: ModelString | None = Field(default=None, description="Model string for this role.")
-    base_url: Address | None = Field(default=None, description="Address of this role's endpoint.")
+    base_url: Addresses | None = Field(
+        default=None, description="Address of this role's endpoint, or those of several that serve the same."
+    )
     api_key: SecretStr | None = Field(
         default=None, description="Key for this role's endpoint; never printed or logged."
     )
@@ -300,6 +312,7 @@ class Binding:
 
     model: str
     base_url: str | None = None
+    """Of several endpoints, their addresses with commas between them."""
     api_key: SecretStr | None = None
 
 
@@ -325,7 +338,10 @@ class Settings(BaseSettings):
     write: ModelString | None = Field(
         default=None, description="Model for the role `write`; the same as roles.write.model."
     )
-    base_url: Address | None = Field(default=None, description="Address of the endpoint that serves `model`.")
+    base_url: Addresses | None = Field(
+        default=None,
+        description="Address of the endpoint that serves `model`; of several: a list, or commas between them.",
+    )
     api_key: SecretStr | None = Field(default=None, description="Key for that endpoint; never printed or logged.")
     roles: Roles = Field(default=Roles(), description="Model, address and key for each role.")
 

@@ -25,7 +25,8 @@ from openai_server import OpenAIServer, Reply, Script, vllm_page
 
 ASK = Request(messages=(user("I'm fine. Go without me, really."),))
 BODY = {"model": "scripted", "messages": [{"role": "user", "content": "Hello."}]}
-NOTHING_LOST = 60
+MANY = 24
+"""Conversations, so many that each endpoint has some."""
 
 
 def about(number: int) -> Request:
@@ -76,7 +77,7 @@ def home(model: BalancedModel, servers: Sequence[OpenAIServer], request: Request
 
 async def test_a_conversation_stays_at_one_endpoint_and_conversations_are_spread() -> None:
     async with several(Reply(), Reply()) as servers, balanced(servers) as model:
-        for number in range(12):
+        for number in range(MANY):
             before = [len(server.requests) for server in servers]
             for _ in range(3):
                 await model.complete(about(number))
@@ -164,7 +165,7 @@ HANGS_UP = Reply(cut_after=0)
 @pytest.mark.parametrize("way", ["complete", "stream"])
 async def test_what_one_endpoint_cannot_answer_another_answers_at_once(broken: Reply, way: str) -> None:
     async with several(broken, Reply(text="Here.")) as servers, balanced(servers, look_seconds=30) as model:
-        for number in range(8):
+        for number in range(MANY):
             request = about(number)
             assert (
                 await text_of(model, request) if way == "stream" else (await model.complete(request)).text
@@ -176,7 +177,7 @@ async def test_what_one_endpoint_cannot_answer_another_answers_at_once(broken: R
 @pytest.mark.parametrize("broken", [BROKEN, DEAD], ids=["500", "503"])
 async def test_what_is_handed_on_is_handed_to_another_endpoint_too(broken: Reply) -> None:
     async with several(broken, Reply(text="Here.")) as servers, balanced(servers, look_seconds=30) as model:
-        for number in range(8):
+        for number in range(MANY):
             relayed = await relay(model, {**BODY, "messages": [{"role": "user", "content": str(number)}]})
             content = b"".join([piece async for piece in relayed.content])
             assert (relayed.status, b"Here." in content) == (200, True)
@@ -188,18 +189,18 @@ async def test_nothing_is_lost_while_an_endpoint_goes_away_and_comes_back() -> N
     async with several(Reply(text="Here.", delay=0.01), Reply(text="Here.", delay=0.01)) as servers:
         gone, stays = servers
         async with balanced(servers) as model:
-            first = [asyncio.create_task(model.complete(about(number))) for number in range(NOTHING_LOST)]
+            first = [asyncio.create_task(model.complete(about(number))) for number in range(60)]
             await gone.received(3)
             await gone.__aexit__()
-            more = [asyncio.create_task(model.complete(about(number))) for number in range(NOTHING_LOST)]
+            more = [asyncio.create_task(model.complete(about(number))) for number in range(60)]
             answers = await asyncio.gather(*first, *more)
-            assert [answer.text for answer in answers] == ["Here."] * 2 * NOTHING_LOST
+            assert [answer.text for answer in answers] == ["Here."] * 2 * 60
             place = model.roster.places[0]
             assert place.rests
 
             async with OpenAIServer(Reply(text="Back."), port=int(gone.base_url.split(":")[2].removesuffix("/v1"))):
                 await until(lambda: not place.rests)
-                texts = [(await model.complete(about(number))).text for number in range(12)]
+                texts = [(await model.complete(about(number))).text for number in range(MANY)]
             assert set(texts) == {"Here.", "Back."}, "its conversations have come back to it"
             assert not stays.disconnects
 
@@ -207,16 +208,16 @@ async def test_nothing_is_lost_while_an_endpoint_goes_away_and_comes_back() -> N
 async def test_an_endpoint_gets_work_again_only_when_it_says_that_it_is_well() -> None:
     async with several(Reply(status=503), Reply()) as servers, balanced(servers) as model:
         servers[0].healthy = False
-        for number in range(8):
+        for number in range(MANY):
             await model.complete(about(number))
         servers[0].script = Reply()
         assert await servers[0].looked_at("/health", 2)
-        for number in range(8):
+        for number in range(MANY):
             await model.complete(about(number))
         assert len(servers[0].requests) == 1
         servers[0].healthy = True
         await until(lambda: not model.roster.places[0].rests)
-        for number in range(8):
+        for number in range(MANY):
             await model.complete(about(number))
         assert len(servers[0].requests) > 1
 

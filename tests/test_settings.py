@@ -154,6 +154,9 @@ def test_a_table_variable_that_is_no_json(monkeypatch):
         ("country", "Germany"),
         ("language", "english please"),
         ("base_url", "localhost:8000"),
+        ("base_url", "http://a:8000/v1,localhost:8000"),
+        ("base_url", "http://a:8000/v1,"),
+        ("base_url", []),
         ("model", " "),
         ("log_level", "loud"),
         ("roles", "reason"),
@@ -262,6 +265,23 @@ def test_a_role_shares_the_endpoint_of_its_provider_only():
     assert reason.api_key is not None
     assert (judge.base_url, judge.api_key) == ("http://elsewhere/v1", None)
     assert (write.model, write.base_url, write.api_key) == ("openai/gpt-5", None, None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["http://a:8000/v1/ , http://b:8000/v1", ["http://a:8000/v1", "http://b:8000/v1/", "http://a:8000/v1"]],
+    ids=["commas", "list"],
+)
+def test_several_addresses_of_one_model(given, monkeypatch):
+    several = "http://a:8000/v1,http://b:8000/v1"
+    assert Settings(base_url=given).base_url == several
+    assert Settings(roles={"judge": {"model": "hosted_vllm/x", "base_url": given}}).binding("judge").base_url == several
+    write(Path("mentalize.toml"), f'model = "hosted_vllm/x"\nbase_url = {json.dumps(given)}')
+    assert Settings.load().binding("write").base_url == several
+    if isinstance(given, str):
+        monkeypatch.setenv("MENTALIZE_BASE_URL", given)
+        monkeypatch.setenv("MENTALIZE_ROLES__JUDGE__BASE_URL", given)
+        assert Settings.load().base_url == Settings.load().binding("judge").base_url == several
 
 
 def test_another_provider_leaves_the_lower_layers_endpoint_behind():

@@ -32,6 +32,8 @@ def doctor(model: Model = None, base_url: BaseUrl = None, config: Config = None,
     prepare(settings)
     reports, parts = asyncio.run(_examine(settings))
     out.print(reports_table(reports))
+    if any(report.endpoints for report in reports):
+        out.print(endpoints_table(reports))
     out.print(memory_table(parts))
     broken = [f"{report.role} cannot work: {report.error}" for report in reports if not report.ok]
     broken += [f"The {part.part} of memory cannot be used: {part.state}" for part in parts if not part.ok]
@@ -76,6 +78,17 @@ def reports_table(reports: tuple[RoleReport, ...]) -> Table:
             ("yes" if report.logprobs else "no") if report.ok else "?",
             f"{report.seconds:.2f} s" if report.ok else "?",
         )
+    return table
+
+
+def endpoints_table(reports: tuple[RoleReport, ...]) -> Table:
+    """Each endpoint once: whether it works, and what a vLLM server says of its queue and its prefix cache."""
+    table = _table("Endpoints", "endpoint", "works", "running", "waiting", "prefix cache")
+    for endpoint in {one.address: one for report in reports for one in report.endpoints}.values():
+        counts = endpoint.counts
+        found = "?" if counts is None or counts.hit_rate is None else f"{counts.hit_rate:.0%} found"
+        queue = ("?", "?") if counts is None else (str(counts.running), str(counts.waiting))
+        _row(table, endpoint.address, "yes" if endpoint.well else "no", *queue, found)
     return table
 
 

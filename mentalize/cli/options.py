@@ -36,7 +36,10 @@ Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file of settings.", show_default=False)
 ]
 Model = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Model string, such as hosted_vllm/NAME.")]
-BaseUrl = Annotated[str | None, typer.Option("--base-url", metavar="URL", help="Address of the model's endpoint.")]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", metavar="URL", help="Address of the model's endpoint; of several, with commas between."),
+]
 Effort = Annotated[
     EffortName | None,
     typer.Option("--effort", metavar="LEVEL", help="How much thought: none, minimal, low, medium, high or auto."),

@@ -59,5 +59,6 @@ async def metrics(request: Request) -> Response:
     caller = await service.callers.of(headers_of(request.scope), request.scope.get("client"))
     if not caller.operator:
         raise Fault(403, "Metrics are for operators' keys: mentalize keys create --operator", "operators_only")
+    await service.note_endpoints()
     content, kind = service.metrics.exposition(request.headers.get("accept", ""))
     return Response(content, media_type=None, headers={"content-type": kind})

@@ -1,13 +1,15 @@
 """Metrics: what Prometheus reads of a server. All of it comes from finished traces and from the server's own counts.
 
-Labels come from closed sets: stages, roles, gates, routes. Nobody's name and nothing that was written is ever one.
+Labels come from closed sets: stages, roles, gates, routes, and addresses that the settings name. Nobody's name and
+nothing that was written is ever one.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -19,6 +21,8 @@ from ..types import CallRecord, Effort, Trace, Usage
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+    from ..mind import EndpointReport
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder in which several processes put their counts together. prometheus_client reads it when imported."""
@@ -35,6 +39,13 @@ _ANSWER_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 18
 _STAGE_SECONDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 _RECALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+_OF_ENDPOINTS = {
+    "up": "Whether a model's endpoint says that it can work.",
+    "requests_running": "Requests that a vLLM server works on.",
+    "requests_waiting": "Requests that wait at a vLLM server.",
+    "prefix_cache_query_tokens": "Prompt tokens that a vLLM server has looked for in its prefix cache.",
+    "prefix_cache_hit_tokens": "Prompt tokens that a vLLM server has found in its prefix cache.",
+}
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _ORIGINS = frozenset({"writer", "form", "referral", "fallback", "plain", "cut short", "passed through"})
 _REASONS = {
@@ -102,6 +113,10 @@ class Metrics:
 
         self._in_flight = _gauge(registry, "turns_in_flight", "Turns that are running.", "livesum")
         self._queue = _gauge(registry, "background_queue_depth", "Background tasks that are waiting.", "livesum")
+        self._endpoints = {
+            name: _gauge(registry, f"endpoint_{name}", meaning, "livemostrecent", "endpoint")
+            for name, meaning in _OF_ENDPOINTS.items()
+        }
         _built(registry)
         self._begin_at_zero()
 
@@ -151,6 +166,20 @@ class Metrics:
     def limited(self, limit: Limit) -> None:
         """Count a request that was refused because somebody used up a limit."""
         self._limited.labels(limit).inc()
+
+    def endpoints(self, reports: Iterable[EndpointReport]) -> None:
+        """Note how models' endpoints fare. What one does not tell is not a number."""
+        for report in reports:
+            counts = report.counts
+            told = {
+                "up": float(report.well),
+                "requests_running": counts.running if counts else math.nan,
+                "requests_waiting": counts.waiting if counts else math.nan,
+                "prefix_cache_query_tokens": counts.cache_queries if counts else math.nan,
+                "prefix_cache_hit_tokens": counts.cache_hits if counts else math.nan,
+            }
+            for name, value in told.items():
+                self._endpoints[name].labels(report.address).set(value)
 
     def disconnected(self) -> None:
         """Count a client that left before its answer was whole."""
@@ -274,10 +303,12 @@ def _histogram(
     return Histogram(name, meaning, labels, namespace="mentalize", unit="seconds", buckets=buckets, registry=registry)
 
 
-def _gauge(registry: CollectorRegistry, name: str, meaning: str, mode: Literal["livesum"]) -> Gauge:
+def _gauge(
+    registry: CollectorRegistry, name: str, meaning: str, mode: Literal["livesum", "livemostrecent"], *labels: str
+) -> Gauge:
     from prometheus_client import Gauge
 
-    return Gauge(name, meaning, namespace="mentalize", registry=registry, multiprocess_mode=mode)
+    return Gauge(name, meaning, labels, namespace="mentalize", registry=registry, multiprocess_mode=mode)
 
 
 def _built(registry: CollectorRegistry) -> None:

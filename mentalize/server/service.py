@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from .telemetry import Telemetry
 
 
+ENDPOINTS_SECONDS = 2.0
+"""How often models' endpoints are asked how they fare, at most: only whoever reads the metrics wants to know."""
+
+
 @dataclass(kw_only=True)
 class Service:
     """What the routes of one server process share."""
@@ -31,6 +36,7 @@ class Service:
     metrics: Metrics
     telemetry: Telemetry | None
     traces: KeptTraces = field(default_factory=KeptTraces)
+    _endpoints_at: float = -ENDPOINTS_SECONDS
 
     @classmethod
     def of(cls, mind: Mind) -> Service:
@@ -55,6 +61,13 @@ class Service:
             metrics=Metrics(queue_depth=lambda: mind.backlog),
             telemetry=telemetry,
         )
+
+    async def note_endpoints(self) -> None:
+        """Note for the metrics how models' endpoints fare."""
+        now = time.monotonic()
+        if now - self._endpoints_at >= ENDPOINTS_SECONDS:
+            self._endpoints_at = now
+            self.metrics.endpoints(await self.mind.endpoints())
 
     @cached_property
     def models(self) -> tuple[str, ...]:
