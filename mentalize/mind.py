@@ -619,6 +619,10 @@ class Mind:
             ),
             language=language,
             choosing=choosing,
+            speculating=settings.speculate
+            and chosen.effort is Effort.MEDIUM
+            and not choosing
+            and taken is not PerspectivesMode.AGENTS,
             likely=await self._tells_likelihoods(losses),
             trust_perceived_risk=not self._embedded,
             risk=risk,

@@ -359,6 +359,10 @@ class Settings(BaseSettings):
     utility_threshold: Share = Field(
         default=0.85, description="U that a draft must reach to be sent unrevised, 0 to 1."
     )
+    speculate: bool = Field(
+        default=False,
+        description="At medium, begin to write for the likeliest guess while all are refined; kept if it is chosen.",
+    )
     max_revisions: int = Field(default=1, ge=0, le=5, description="Revisions of a draft at most.")
     choosing: bool | Literal["auto"] = Field(
         default="auto", description="Judge by one-token choices instead of ratings; auto: for embedded models only."

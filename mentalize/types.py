@@ -1022,6 +1022,10 @@ class Trace:
     risk: tuple[RiskSign, ...] = ()
     reply: str = ""
     reply_origin: str = "writer"
+    written_ahead: bool | None = None
+    """Whether the reply that was begun before selection was kept; None where none was. What is not kept was spent in
+    vain: the request with the purpose `write.ahead`.
+    """
     revisions: int = 0
     contract: Contract
     calls: int = 0

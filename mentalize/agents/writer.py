@@ -180,6 +180,10 @@ def _reason(critique: str) -> str:
     return f"An earlier draft failed for this reason:\n{fence('critique', critique)}" if critique else ""
 
 
+AHEAD = "write.ahead"
+"""Purpose of a call that writes for a plan that is not sure yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Persona:
     """Who the assistant is, for a conversation that does not say so."""
@@ -209,9 +213,14 @@ class Writer:
         critique: str = "",
         revision: int = 0,
         temperature: float | None = None,
+        ahead: bool = False,
     ) -> Draft:
-        """A draft that follows `plan`; without one, what the model says to the conversation as it is."""
+        """A draft that follows `plan`; without one, what the model says to the conversation as it is.
+
+        `ahead` marks the call as one for a plan that is not sure yet.
+        """
         request = self.request(turn, plan, critique=critique)
+        request = replace(request, purpose=AHEAD) if ahead else request
         completion = await self.model.complete(replace(request, temperature=temperature) if temperature else request)
         text = completion.text if plan is None else clean(completion.text)
         if plan and self._longest(plan) and completion.finish_reason == "length":

@@ -37,6 +37,7 @@ from ..types import (
     PerspectivesMode,
     Plan,
     Refinement,
+    Selection,
     StageRecord,
     StreamMode,
     Verdict,
@@ -44,6 +45,7 @@ from ..types import (
 from .events import StageFinished, StageStarted, TextDelta, TextHeld
 from .narration import narrate
 from .sentences import whole_sentences, without_thought
+from .speculation import Speculation
 from .state import (
     Attempt,
     Scored,
@@ -250,6 +252,18 @@ async def rate_likelihoods(state: State, context: TurnContext) -> Update:
     return {"likelihoods": await context.team.likelihood_scorer(context.turn, hypotheses)} if hypotheses else {}
 
 
+async def speculate(state: State, context: TurnContext) -> Update:
+    """Begin to write for the likeliest raw guess, and do not wait for it. Not on signs of danger."""
+    guessed = select_hypothesis(weighed(state).refined, {}).chosen if not context.signs(state) else None
+    if guessed is None:
+        return {}
+    selection = Selection(ranked=(guessed,), chosen=guessed, mode="bounded", diversity=0.0)
+    ahead = (await plan(cast("State", {**state, "selection": selection}), context))["plan"]
+    writing = asyncio.create_task(context.team.writer(context.turn, ahead, ahead=True))
+    context.speculation = Speculation(guessed.refined.hypothesis.id, ahead, writing)
+    return {"speculation": context.speculation.hypothesis}
+
+
 async def score(state: State, context: TurnContext) -> Update:
     """P_cond and P_prior by one-token choices, or by likelihood."""
     refined = weighed(state).refined
@@ -313,16 +327,28 @@ async def write(state: State, context: TurnContext) -> Update:
     plan = state.get("plan")
     if plan and context.choosing:
         return {"draft": await _offer(state, context, plan, critique, revision)}
+    ahead = await _written_ahead(state, context, plan) if plan and not revision else None
     try:
         if not revision and _may_speak(state, context, plan):
-            return {"draft": await _speak(context, plan)}
-        draft = await context.team.writer(context.turn, plan, critique=critique, revision=revision)
+            return {"draft": await _speak(context, plan, ahead)}
+        draft = ahead or await context.team.writer(context.turn, plan, critique=critique, revision=revision)
         return {"draft": _fair(context, plan, draft)}
     except ModelError:
         if plan is None or revision or context.spoken or context.budget.calls_left <= 0:
             raise
         context.held = ""
         return {"draft": replace(await context.team.writer(context.turn, None), origin="plain")}
+
+
+async def _written_ahead(state: State, context: TurnContext, plan: Plan) -> Draft | None:
+    """The reply that was written ahead, if the turn has come to what was guessed; else its writing is stopped."""
+    speculation = context.speculation
+    if speculation is None:
+        return None
+    if speculation.holds(state.get("selection"), plan):
+        return await speculation.take()
+    await speculation.drop()
+    return None
 
 
 def _may_speak(state: State, context: TurnContext, plan: Plan | None) -> bool:
@@ -507,8 +533,8 @@ async def _felt(context: TurnContext, perception: Perception) -> Perception:
     return await context.team.feeling_scorer(context.turn, perception)
 
 
-async def _speak(context: TurnContext, plan: Plan | None) -> Draft:
-    """Write aloud, as the mode says; what passes through leaves as it comes."""
+async def _speak(context: TurnContext, plan: Plan | None, ahead: Draft | None = None) -> Draft:
+    """Write aloud, as the mode says, or say what was written ahead; what passes through leaves as it comes."""
     finish_reason, origin, usage = "stop", "writer", None
 
     async def pieces(deltas: AsyncIterator[Delta]) -> AsyncIterator[str]:
@@ -518,7 +544,7 @@ async def _speak(context: TurnContext, plan: Plan | None) -> Draft:
             if delta.text:
                 yield delta.text
 
-    async with closing(context.team.writer.stream(context.turn, plan)) as deltas:
+    async with closing(_again(ahead) if ahead else context.team.writer.stream(context.turn, plan)) as deltas:
         if plan is None:
             await _say_all(context, pieces(deltas))
         elif context.mode is StreamMode.LIVE:
@@ -528,6 +554,10 @@ async def _speak(context: TurnContext, plan: Plan | None) -> Draft:
     text = "".join(context.spoken) + context.held
     text = text.strip() if plan else text
     return Draft(text=text, origin=origin, finish_reason=finish_reason, usage=usage)
+
+
+async def _again(draft: Draft) -> AsyncIterator[Delta]:
+    yield Delta(text=draft.text, finish_reason=draft.finish_reason, usage=draft.usage)
 
 
 async def _say_all(context: TurnContext, pieces: AsyncIterator[str]) -> None:

@@ -47,6 +47,7 @@ from ..types import (
     Verdict,
 )
 from .events import StageFinished, StageStarted
+from .speculation import Speculation
 from .team import Team
 from .turn_memory import TurnMemory
 
@@ -91,6 +92,8 @@ class State(TypedDict, total=False):
     likelihoods: Likelihoods | None
     scored: Scored | None
     multiplex: Multiplex | None
+    speculation: str | None
+    """The id of the guess for which a reply is written ahead."""
     selection: Selection | None
     plan: Plan | None
     draft: Draft | None
@@ -182,6 +185,9 @@ class TurnContext:
     """The person's language (ISO 639-1 or BCP 47), where it is known."""
     choosing: bool
     """Whether the choosing strategy is on (docs/concepts.md, Score)."""
+    speculating: bool = False
+    """Whether a reply may be written ahead."""
+    speculation: Speculation | None = None
     likely: bool = False
     """Whether plausibility is the likelihood of a hypothesis' words, and not rated or chosen."""
     trust_perceived_risk: bool

@@ -92,6 +92,7 @@ def trace_of(context: TurnContext, state: State, text: str, origin: str) -> Trac
         risk=context.signs(state),
         reply=text,
         reply_origin=origin,
+        written_ahead=context.speculation.kept if context.speculation else None,
         revisions=max(0, len(attempts) - 1),
         contract=context.contract,
         calls=sum(not record.scoring and not record.cached for record in records),

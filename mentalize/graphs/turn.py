@@ -51,6 +51,8 @@ class _Shape:
     """Whether there is a memory to ask."""
     likely: bool = False
     """Whether plausibility is the likelihood of a hypothesis' words, and not rated."""
+    speculating: bool = False
+    """Whether a reply may be written ahead."""
 
     @property
     def first(self) -> str:
@@ -63,7 +65,7 @@ _Builder = Any
 """LangGraph's classes; their own types leave too much unknown to be checked against."""
 
 
-@lru_cache(maxsize=32 * len(Effort))
+@lru_cache(maxsize=64 * len(Effort))
 def graph(
     effort: Effort,
     *,
@@ -72,11 +74,12 @@ def graph(
     planning: bool = False,
     recalling: bool = True,
     likely: bool = False,
+    speculating: bool = False,
 ) -> _Graph:
     """The compiled graph of `effort`, with the choosing strategy's stages or without, with lenses or without.
 
     `planning` ends it at the plan, for a reply that somebody else writes. Without `recalling` no memory is asked.
-    With `likely`, plausibility is the likelihood of a hypothesis' words.
+    With `likely`, plausibility is the likelihood of a hypothesis' words; with `speculating`, a reply is written ahead.
     """
     build = {
         Effort.NONE: _none,
@@ -86,7 +89,7 @@ def graph(
         Effort.HIGH: _medium,
     }[effort]
     builder: _Builder = StateGraph(State, context_schema=TurnContext)
-    build(builder, _Shape(effort, choosing, lenses, planning, recalling, likely))
+    build(builder, _Shape(effort, choosing, lenses, planning, recalling, likely, speculating))
     return builder.compile()
 
 
@@ -123,13 +126,17 @@ def _running(context: TurnContext, *, planning: bool = False) -> _Graph:
         planning=planning,
         recalling=context.memory is not None,
         likely=context.likely,
+        speculating=context.speculating and not planning,
     )
 
 
 async def run(context: TurnContext, *, planning: bool = False) -> State:
     """Run a turn to its end, or to its plan."""
-    with _unobserved(), _apart():
-        return cast("State", await _running(context, planning=planning).ainvoke(State(), _CONFIG, context=context))
+    try:
+        with _unobserved(), _apart():
+            return cast("State", await _running(context, planning=planning).ainvoke(State(), _CONFIG, context=context))
+    finally:
+        await _leave(context)
 
 
 async def understand(context: TurnContext) -> State:
@@ -149,14 +156,23 @@ async def stream(context: TurnContext) -> AsyncGenerator[TurnEvent | State]:
     state = State()
     with _unobserved():
         parts: Any = _running(context).astream(State(), _CONFIG, context=context, stream_mode=["custom", "values"])
-        async with aclosing(parts):
-            while (arrived := await _next(parts)) is not None:
-                mode, part = arrived
-                if mode == "custom":
-                    yield cast("TurnEvent", part)
-                else:
-                    state = cast("State", part)
+        try:
+            async with aclosing(parts):
+                while (arrived := await _next(parts)) is not None:
+                    mode, part = arrived
+                    if mode == "custom":
+                        yield cast("TurnEvent", part)
+                    else:
+                        state = cast("State", part)
+        finally:
+            await _leave(context)
     yield state
+
+
+async def _leave(context: TurnContext) -> None:
+    """Nothing that was begun goes on after its turn."""
+    if context.speculation is not None:
+        await context.speculation.drop()
 
 
 def _unobserved() -> AbstractContextManager[None]:
@@ -225,6 +241,8 @@ def _medium(builder: _Builder, shape: _Shape) -> None:
         )
         _add(builder, name, work, writes, share=_BEFORE_WRITING, after=first)
         beside = ("refine", name)
+    if shape.speculating:
+        _add(builder, "speculate", stages.speculate, "speculation", share=_BEFORE_WRITING, after=first)
     if shape.lenses:
         # The synthesis is of the superstep of refinement, so that selection, which the next round of `high` runs again
         # without it, can follow any of them.
