@@ -13,6 +13,7 @@
     │   └── Forgotten              … what this write rests on was deleted meanwhile
     ├── EmbedderError              an embedder cannot be loaded or gave no vectors
     ├── MissingExtra               a part of mentalize was not installed with it
+    ├── EngineError                a local vLLM cannot be installed, started or kept running
     └── ModelError                 a language model did not give a usable answer
         ├── ModelNotFound          the model string does not resolve
         │   └── WeightsError       … an embedded model's file is missing, incomplete or altered
@@ -32,6 +33,7 @@ enter (`mentalize/llm/`, `mentalize/memory/`), always with `from`, so the origin
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -99,6 +101,15 @@ class EmbedderError(MentalizeError):
 
 class MissingExtra(MentalizeError, ImportError):
     """A part of mentalize was not installed with it; the hint is the line that does."""
+
+
+class EngineError(MentalizeError):
+    """A local vLLM cannot be installed, started or kept running."""
+
+    def __init__(self, message: str, *, hint: str = "", said: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.said = tuple(said)
+        """The lines with which the failed program told it."""
 
 
 class ModelError(MentalizeError):

@@ -107,6 +107,15 @@ def safety(context: typer.Context) -> None:
     typer.main.get_group(safety_app).main(args=context.args, prog_name="mentalize safety", obj=context.obj)
 
 
+# What comes after `--` is vLLM's own, and the group must see where that begins.
+@app.command(context_settings={**_FORWARDED, "allow_interspersed_args": False})
+def vllm(context: typer.Context) -> None:
+    """Run models on this machine, mostly its GPUs: install, serve."""
+    from .vllm import app as vllm_app
+
+    typer.main.get_group(vllm_app).main(args=context.args, prog_name="mentalize vllm", obj=context.obj)
+
+
 def _print_version(value: bool) -> None:
     if value:
         from importlib.metadata import PackageNotFoundError, version

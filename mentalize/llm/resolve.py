@@ -16,6 +16,7 @@ from .limit import LimitedModel
 from .model import Model
 from .probe import CapabilityCache
 from .retry import RetryingModel
+from .running import address_of
 from .scripted import fake_model
 from .timeout import TimedModel
 
@@ -53,7 +54,7 @@ def resolve(
 ) -> Model:
     """The model that a string names, with cache, retry, concurrency limit and time-out around it.
 
-    Nothing is imported, opened or asked here. `embedded` orders its own requests and is neither limited nor retried;
+    Nothing is imported or asked here. `embedded` orders its own requests and is neither limited nor retried;
     `fake` is returned as it is.
 
     Args:
@@ -92,7 +93,14 @@ def resolve(
 
     asked: Model
     if kind in _DEFAULT_ADDRESSES:
-        endpoints = _endpoints(name, api_key=api_key, base_url=base_url, capabilities=capabilities, seconds=seconds)
+        endpoints = _endpoints(
+            name,
+            api_key=api_key,
+            base_url=base_url,
+            cache=capability_folder,
+            capabilities=capabilities,
+            seconds=seconds,
+        )
         asked = limited(endpoints[0]) if len(endpoints) == 1 else BalancedModel(endpoints, wrap=limited)
     else:
         asked = limited(
@@ -118,11 +126,20 @@ def _addresses(base_url: str) -> tuple[str, ...]:
 
 
 def _endpoints(
-    name: str, *, api_key: str | None, base_url: str | None, capabilities: CapabilityCache, seconds: float
+    name: str,
+    *,
+    api_key: str | None,
+    base_url: str | None,
+    cache: Path | None,
+    capabilities: CapabilityCache,
+    seconds: float,
 ) -> list[OpenAICompatibleModel]:
     kind, _, rest = name.partition("/")
     variable = kind.upper()
-    address = base_url or os.environ.get(f"{variable}_API_BASE") or _DEFAULT_ADDRESSES[kind]
+    address = base_url or os.environ.get(f"{variable}_API_BASE")
+    if address is None and kind == "hosted_vllm":
+        address = address_of(rest, cache)
+    address = address or _DEFAULT_ADDRESSES[kind]
     if address is None:
         raise ModelNotFound(
             f"{name!r} names no address.",
