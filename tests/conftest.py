@@ -16,10 +16,13 @@ from typing import Any
 import pytest
 
 from clocks import Clock
+from real_vllm import vllm_server
 from social_script import SCRIPT
 
 for name, value in {"HF_HUB_OFFLINE": "1", "LANGSMITH_TRACING": "false", "OMP_WAIT_POLICY": "PASSIVE"}.items():
     os.environ.setdefault(name, value)
+
+__all__ = ["vllm_server"]  # a fixture that tests find here
 
 STAGES = {
     "local_model": "need the embedded model's weights (1.1 GB)",
@@ -27,6 +30,7 @@ STAGES = {
     "browser": "need a browser",
     "postgres": "need a PostgreSQL server",
     "node": "need Node.js and npm",
+    "vllm": "need vLLM for processors (3.5 GB) and minutes",
 }
 _left_out: Counter[str] = Counter()
 
@@ -49,12 +53,12 @@ sys.addaudithook(_refuse_other_hosts)
 
 @pytest.fixture(autouse=True)
 def _own_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither settings nor keys of this machine; folders of its own for all but the embedded model's weights."""
+    """Neither settings nor keys of this machine; folders of its own, but for what is dear to make."""
     for name in list(os.environ):
         if name.upper().startswith("MENTALIZE_") or name.upper().endswith("_API_KEY"):
             monkeypatch.delenv(name)
     folders = {"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
-    if request.node.get_closest_marker("local_model") is None:
+    if not any(request.node.get_closest_marker(kept) for kept in ("local_model", "vllm")):
         folders.add("XDG_CACHE_HOME")
     for folder in folders:
         monkeypatch.setenv(folder, str(tmp_path / folder.lower()))

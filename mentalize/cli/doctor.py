@@ -35,6 +35,7 @@ def doctor(model: Model = None, base_url: BaseUrl = None, config: Config = None,
     if any(report.endpoints for report in reports):
         out.print(endpoints_table(reports))
     out.print(memory_table(parts))
+    out.print(one_line(f"A local vLLM (optional) {local_vllm(settings)}."), soft_wrap=True)
     broken = [f"{report.role} cannot work: {report.error}" for report in reports if not report.ok]
     broken += [f"The {part.part} of memory cannot be used: {part.state}" for part in parts if not part.ok]
     for problem in broken:
@@ -42,6 +43,22 @@ def doctor(model: Model = None, base_url: BaseUrl = None, config: Config = None,
     if broken:
         raise typer.Exit(1)
     out.print("Every role works, and so does memory.")
+
+
+def local_vllm(settings: Settings) -> str:
+    """Whether models can run in a vLLM here, and if not, why. Whoever needs none misses nothing."""
+    from ..llm.running import running
+    from ..vllm.environment import installed
+    from ..vllm.machine import examine
+
+    if servers := running(settings.cache_folder):
+        return "runs: " + ", ".join(f"hosted_vllm/{server.model} at {server.base_url}" for server in servers)
+    machine = examine()
+    if machine.obstacle:
+        return f"cannot run here: {machine.obstacle}"
+    if installed(settings.cache_folder, gpu=bool(machine.gpus)) is None:
+        return f"could run here ({machine.description}), and is not installed: mentalize vllm install"
+    return f"can run here ({machine.description}): mentalize vllm serve MODEL"
 
 
 async def _examine(settings: Settings) -> tuple[tuple[RoleReport, ...], tuple[PartReport, ...]]:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _TOLD_EVERY_SECONDS = 15.0
+_SHOWN_CHARACTERS = 160
 
 
 @app.command()
@@ -378,7 +380,7 @@ class _Line:
         """Where there is no terminal, say it if it was not said for a while."""
         if self._text and self._status is None and time.monotonic() - self._told > _TOLD_EVERY_SECONDS:
             self._told = time.monotonic()
-            self._out.print(self._said(), soft_wrap=True)
+            self._out.print(shorten(self._said(), _SHOWN_CHARACTERS, placeholder=" …"), soft_wrap=True)
 
     def end(self) -> None:
         """Nothing goes on any more. Safe to call twice."""

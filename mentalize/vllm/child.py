@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
-import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +14,12 @@ from . import leash
 
 __all__ = ["FOREIGN", "leashed"]
 
-FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PIP_PREFIX", "PIP_TARGET", "PIP_USER", "VIRTUAL_ENV")
-"""Variables of our own process that would mix its packages with another environment's."""
+FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PIP_PREFIX", "PIP_TARGET", "PIP_USER", "VIRTUAL_ENV")
+"""Variables of our own process that would mix its packages with another environment's, or have them compiled at each
+start."""
 
 _CHUNK_BYTES = 1 << 16
+_LAST_WORDS_SECONDS = 2.0
 
 
 @contextlib.asynccontextmanager
@@ -37,22 +39,28 @@ async def leashed(
         grace: seconds between SIGTERM and SIGKILL, where it must be stopped.
     """
     variables = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-S", str(Path(leash.__file__)), str(grace), *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**variables, **(environment or {})},
-        start_new_session=True,
-    )  # fmt: skip
-    ended = asyncio.create_task(_end_of(process, hear))
-    try:
-        yield ended
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
-        # A second Ctrl-C must not leave half of it running.
-        await _through(ended)
+    # A pipe of our own: asyncio's would let nobody know of the end before everybody who inherited it is gone.
+    ours, theirs = os.pipe()
+    with io.FileIO(ours) as output:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", str(Path(leash.__file__)), str(grace), *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=theirs,
+                stderr=theirs,
+                env={**variables, **(environment or {})},
+                start_new_session=True,
+            )  # fmt: skip
+        finally:
+            os.close(theirs)
+        ended = asyncio.create_task(_end_of(process, output, hear))
+        try:
+            yield ended
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
+            # A second Ctrl-C must not leave half of it running.
+            await _through(ended)
 
 
 async def _through(ended: asyncio.Task[int]) -> None:
@@ -66,17 +74,18 @@ async def _through(ended: asyncio.Task[int]) -> None:
         raise cancelled
 
 
-async def _end_of(process: asyncio.subprocess.Process, hear: Callable[[bytes], None]) -> int:
-    listening = asyncio.create_task(_listen(process, hear))
+async def _end_of(process: asyncio.subprocess.Process, output: io.FileIO, hear: Callable[[bytes], None]) -> int:
+    heard = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(heard), output)
+    listening = asyncio.create_task(_listen(heard, hear))
     code = await process.wait()
-    # What a crash left of the group would keep the memory, and our end of the pipe open.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await listening
+    await asyncio.wait({listening}, timeout=_LAST_WORDS_SECONDS)
+    listening.cancel()
+    pipe.close()
     return code
 
 
-async def _listen(process: asyncio.subprocess.Process, hear: Callable[[bytes], None]) -> None:
-    assert process.stdout is not None
-    while piece := await process.stdout.read(_CHUNK_BYTES):
+async def _listen(heard: asyncio.StreamReader, hear: Callable[[bytes], None]) -> None:
+    while piece := await heard.read(_CHUNK_BYTES):
         hear(piece)

@@ -189,7 +189,7 @@ class Installation:
         await self._call([str(python), "-c", "import vllm.entrypoints.openai.api_server"], "vLLM")
 
     async def _install(self, pip: Sequence[str]) -> None:
-        install = [*pip, "install", "--progress-bar", "off", *self.build.requirements]
+        install = [*pip, "install", "--progress-bar", "off", "--no-compile", *self.build.requirements]
         code = await self._run(install)
         if code and self.build is CPU and "torch==" in "\n".join(self._said):
             # Elsewhere than in a mirror, PyTorch for processors is only in PyTorch's own index.
@@ -214,7 +214,7 @@ class Installation:
 
     def _hear(self, piece: bytes) -> None:
         for line in piece.decode(errors="replace").splitlines():
-            if line.strip():
+            if line.strip() and not line.startswith("WARNING"):
                 self._said.append(line.strip())
 
     @property
