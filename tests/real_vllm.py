@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -24,11 +23,13 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from mentalize.vllm import leash
+
 ROOT = Path(__file__).parent.parent
 PROGRAM = (sys.executable, "-m", "mentalize")
 MODEL = "SmolLM2-135M"
 _START_SECONDS = 240.0
-_STOP_SECONDS = 40.0
+_STOP_SECONDS = 70.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class VLLMServer:
     model: str
     """The name that clients call it by."""
     process: subprocess.Popen[bytes]
-    """`mentalize vllm serve` itself."""
+    """`mentalize vllm serve`, on a leash."""
     errors: Path
     """What it wrote on stderr."""
     cache: Path
@@ -94,17 +95,16 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VLLMServer
     with output.open("wb") as out, errors.open("wb") as err:
         command = [*PROGRAM, "vllm", "serve", str(cache / "vllm" / MODEL), "--python", str(python), "--context", "4096"]
         command += ["--port", str(free_port())]
+        # On a leash, so that it does not outlive tests that are killed.
         process = subprocess.Popen(
-            [*command, "--", "--enforce-eager", "--max-num-seqs", "8"],
-            stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=environment, cwd=folder,
+            [sys.executable, leash.__file__, "60", *command, "--", "--enforce-eager", "--max-num-seqs", "8"],
+            stdout=out, stderr=err, stdin=subprocess.PIPE, env=environment, cwd=folder,
         )  # fmt: skip
     try:
         [base_url] = said(output, r"mentalize chat .*--base-url (\S+)", process, _START_SECONDS)
         yield VLLMServer(base_url, MODEL, process, errors, cache)
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(_STOP_SECONDS)
+        process.communicate(timeout=_STOP_SECONDS)
 
 
 def _install(environment: dict[str, str], cache: Path) -> Path:

@@ -89,7 +89,9 @@ def known_variables(assignments: list[str]) -> None:
 
 def known_subcommand(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The command's own help must exist, and know every option that is used."""
-    depth = 2 if arguments[0] in {"eval", "keys", "memory", "models", "norms", "prompts", "safety", "trace"} else 1
+    depth = (
+        2 if arguments[0] in {"eval", "keys", "memory", "models", "norms", "prompts", "safety", "trace", "vllm"} else 1
+    )
     assert main([*arguments[:depth], "--help"]) == 0, f"mentalize has no command {' '.join(arguments[:depth])}"
     shown = capsys.readouterr().out
     for option in (word.partition("=")[0] for word in arguments[depth:] if word.startswith("--")):

@@ -528,7 +528,7 @@ def test_vllm_answers_openais_client(vllm_server: VLLMServer) -> None:
 
 @pytest.mark.vllm
 def test_a_turn_is_thought_through_by_the_model_that_is_found_by_name(vllm_server: VLLMServer, tmp_path: Path) -> None:
-    asking = [
+    asking = (
         "ask",
         "I'm fine. Go without me, really.",
         "--effort",
@@ -536,8 +536,17 @@ def test_a_turn_is_thought_through_by_the_model_that_is_found_by_name(vllm_serve
         "--json",
         "--model",
         vllm_server.model_string,
-    ]
-    asked = subprocess.run([*PROGRAM, *asking], capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
+    )
+    # A busy processor is slow; what is tried is not how fast it is.
+    patience = {
+        "MENTALIZE_CONTRACT__LOW__SECONDS": "240",
+        "MENTALIZE_STAGE_SECONDS": "110",
+        "MENTALIZE_CALL_SECONDS": "110",
+        "MENTALIZE_RETRIES": "0",
+    }
+    asked = subprocess.run(
+        [*PROGRAM, *asking], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **patience}, check=False
+    )
     assert asked.returncode == 0, asked.stderr
     answer = json.loads(asked.stdout)
     assert answer["reply"]
