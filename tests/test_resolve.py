@@ -62,7 +62,7 @@ async def test_roles_on_the_same_endpoint_share_what_was_probed(tmp_path: Path) 
         for role in roles:
             assert (await role.capabilities()).structured is StructuredMode.JSON_SCHEMA
             await role.close()
-        assert len(server.requests) == 4
+        assert len(server.requests) == 5
 
 
 async def test_fake_answers_prose_and_schemas() -> None:

@@ -322,8 +322,9 @@ def test_a_python_without_vllm_is_told_so(capsys: pytest.CaptureFixture[str]) ->
 
 async def test_a_server_that_is_no_vllm_cannot_be_attached(capsys: pytest.CaptureFixture[str]) -> None:
     async with OpenAIServer() as server:
+        server.healthy = False
         assert await asyncio.to_thread(main, ["vllm", "serve", "--attach", server.base_url]) == 1
-        assert "/health answers 404" in capsys.readouterr().err
+        assert "/health answers 503" in capsys.readouterr().err
     assert await asyncio.to_thread(main, ["vllm", "serve", "--attach", server.base_url]) == 1
     assert "No vLLM answers at" in capsys.readouterr().err
 
