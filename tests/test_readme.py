@@ -94,6 +94,8 @@ def known_subcommand(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     )
     assert main([*arguments[:depth], "--help"]) == 0, f"mentalize has no command {' '.join(arguments[:depth])}"
     shown = capsys.readouterr().out
+    if "--" in arguments:  # what follows is handed on to another program
+        arguments = arguments[: arguments.index("--")]
     for option in (word.partition("=")[0] for word in arguments[depth:] if word.startswith("--")):
         assert re.search(rf"{option}\b", shown), f"mentalize {arguments[0]} has no option {option}"
 
