@@ -11,9 +11,7 @@ machine that does other things as well.
 import argparse
 import asyncio
 import contextlib
-import dataclasses
 import itertools
-import json
 import os
 import random
 import re
@@ -35,6 +33,9 @@ from typing import Any, TypeVar
 import aiohttp
 import platformdirs
 from answerer import CORES, MESSAGE, started, stay_on
+from figures import Figure, Reporter, as_json, show
+
+BENCHMARK = "7 minutes"
 
 PEER = "litellm[proxy]==1.102.4"
 PEER_FOLDER = platformdirs.user_cache_path("mentalize", appauthor=False) / "bench" / PEER.replace("[proxy]==", "-")
@@ -56,44 +57,6 @@ QUIET_SECONDS = 40.0
 
 
 # --- what comes out ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One number, and what it should be."""
-
-    part: str
-    name: str
-    value: float
-    unit: str
-    at_most: float | None = None
-    at_least: float | None = None
-    always: bool = False
-    """Whether a miss is a fault on a busy machine, too."""
-
-    @property
-    def met(self) -> bool:
-        return (self.at_most is None or self.value <= self.at_most) and (
-            self.at_least is None or self.value >= self.at_least
-        )
-
-    @property
-    def target(self) -> str:
-        bounds = (("≥", self.at_least), ("≤", self.at_most))
-        return " and ".join(f"{sign} {bound:,.4g}" for sign, bound in bounds if bound is not None)
-
-    def __str__(self) -> str:
-        return f"{self.part}: {self.name}: {self.value:,.4g} {self.unit or 'in all'}, not {self.target}"
-
-
-@dataclass(frozen=True, slots=True)
-class Reporter:
-    """Makes the figures of one part."""
-
-    part: str
-
-    def __call__(self, name: str, value: float, unit: str = "", **bounds: Any) -> Figure:
-        return Figure(part=self.part, name=name, value=value, unit=unit, **bounds)
 
 
 def milliseconds(seconds: float) -> float:
@@ -592,23 +555,6 @@ def install(home: Path) -> None:
     subprocess.run([*uv, "pip", "install", "--python", str(home / "bin" / "python"), PEER], check=True)
 
 
-def show(figures: Sequence[Figure], machine: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", "what", "measured", "target", "")
-    for before, figure in zip([None, *figures], figures, strict=False):
-        if before and before.part != figure.part:
-            table.add_section()
-        part = "" if before and before.part == figure.part else figure.part
-        verdict = "" if not figure.target else "met" if figure.met else "[bold]missed[/bold]"
-        table.add_row(part, figure.name, f"{figure.value:,.4g} {figure.unit}", figure.target, verdict)
-    console = Console(width=130)
-    console.print(table)
-    for name, told in machine.items():
-        console.print(f"{name}: {told}", highlight=False)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="shorter, and without the peer")
@@ -625,7 +571,7 @@ def main() -> int:
         stay_on(CLIENT_CORE)
     home = given.peer if (given.peer / "bin" / "litellm").exists() and not given.quick else None
 
-    machine: dict[str, Any] = {
+    machine: dict[str, str] = {
         "cores": f"servers on {SERVER_CORE}; the client and the upstream on {CLIENT_CORE} of {sorted(CORES)}",
         "peer": PEER if home else f"left out ({'--quick' if given.quick else 'not installed; see --install-peer'})",
     }
@@ -637,8 +583,7 @@ def main() -> int:
     missed = [figure for figure in figures if not figure.met]
     faults = [figure for figure in missed if figure.always or not given.quick]
     if given.json:
-        told = {"machine": machine, "figures": [dataclasses.asdict(figure) for figure in figures]}
-        print(json.dumps({**told, "faults": [str(figure) for figure in faults]}, indent=1))
+        print(as_json(figures, quick=given.quick, faults=[str(figure) for figure in faults], facts=machine))
     else:
         show(figures, machine)
     for figure in missed:
