@@ -2,13 +2,17 @@
 
 import asyncio
 import gc
+import json
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mentalize.errors import (
     InputError,
@@ -23,6 +27,7 @@ from mentalize.errors import (
 from mentalize.llm.events import EventParser
 from mentalize.llm.http import OpenAICompatibleModel, retry_after
 from mentalize.llm.model import Alternative, Choice, Delta, JsonFormat, Request, StructuredMode
+from mentalize.llm.wire import parsed
 from mentalize.types import Message, Usage, user
 from openai_server import OpenAIServer, Reply
 
@@ -186,6 +191,41 @@ def test_events_survive_every_cut_and_line_ending(cut: int, line_end: str) -> No
     parser = EventParser()
     found = [data for at in range(0, len(sent), cut) for data in parser.feed(sent[at : at + cut])]
     assert [*found, *parser.finish()] == ["héé 🙂\nsecond", "[DONE]"]
+
+
+@given(st.text("da:t \r\n").map(str.encode), st.lists(st.integers(0, 40)))
+def test_where_a_stream_is_cut_changes_nothing(sent: bytes, cuts: list[int]) -> None:
+    whole, pieces = EventParser(), EventParser()
+    edges = [0, *sorted(cuts), len(sent)]
+    found = [data for start, end in pairwise(edges) for data in pieces.feed(sent[start:end])]
+    assert [*found, *pieces.finish()] == [*whole.feed(sent), *whole.finish()]
+
+
+@pytest.mark.parametrize(
+    "odd", ['"\\ud800"', "NaN", "-Infinity", "1e400", "9" * 40, '{"a": 1, "a": 2}', "[" * 300 + "]" * 300]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_odd_json_is_read_as_python_reads_it(odd: str, encoding: str) -> None:
+    assert repr(parsed(odd.encode(encoding))) == repr(json.loads(odd))
+
+
+@given(st.text('{}[]":,0123456789.eE+-tfnrulsaINy \\u', max_size=30) | st.floats().map(str) | st.integers().map(str))
+def test_what_is_json_to_python_is_json_to_us(content: str) -> None:
+    def outcome(read: Callable[[str], object]) -> str:
+        try:
+            return repr(read(content))
+        except ValueError:
+            return "not JSON"
+
+    assert outcome(parsed) == outcome(json.loads)
+
+
+async def test_half_a_surrogate_pair_in_an_error_is_said_all_the_same(
+    server: OpenAIServer, model: OpenAICompatibleModel
+) -> None:
+    server.script = Reply(status=400, body={"error": {"message": "bad \ud83d emoji"}})
+    with pytest.raises(ModelRefused, match=r"bad \? emoji"):
+        await model.complete(ASK)
 
 
 async def test_a_stream_cut_inside_characters_and_lines_is_read_whole(

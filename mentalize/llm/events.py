@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
-_LINE_END = re.compile(rb"\r\n|\n|\r")
-
 
 class EventParser:
     """Takes bytes as they arrive, cut anywhere, and gives the data of each event that is whole.
@@ -16,38 +11,47 @@ class EventParser:
     """
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self._line: list[bytes] = []
+        """The pieces of a line whose end has not come."""
+        self._return = False
+        """Whether a CR came last: it ends a line, alone or as the first half of a CRLF."""
         self._data: list[str] = []
-        self._searched = 0
 
-    def feed(self, piece: bytes) -> Iterator[str]:
+    def feed(self, piece: bytes) -> list[str]:
         """The data of every event that `piece` completes."""
-        self._rest += piece
-        start = 0
-        for end in _LINE_END.finditer(self._rest, self._searched):
-            if end.group() == b"\r" and end.end() == len(self._rest):
-                break  # It may be the first half of a CRLF.
-            line = bytes(self._rest[start : end.start()])
-            start = end.end()
+        if self._return:
+            piece = b"\r" + piece
+        self._return = piece.endswith(b"\r")
+        if self._return:
+            piece = piece[:-1]
+        if b"\r" in piece:
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = piece.split(b"\n")
+        if len(lines) == 1:
+            self._line.append(piece)
+            return []
+        if self._line:
+            lines[0] = b"".join([*self._line, lines[0]])
+        self._line = [lines.pop()]
+        events: list[str] = []
+        for line in lines:
             if line:
                 self._take(line)
             elif self._data:
-                yield self._event()
-        del self._rest[:start]
-        self._searched = max(0, len(self._rest) - 1)
+                events.append(self._event())
+        return events
 
-    def finish(self) -> Iterator[str]:
+    def finish(self) -> list[str]:
         """The data of a last event that the server did not end with a blank line."""
-        if self._rest:
-            self._take(bytes(self._rest).rstrip(b"\r"))
-            self._rest.clear()
-        if self._data:
-            yield self._event()
+        self._take(b"".join(self._line))
+        self._line, self._return = [], False
+        return [self._event()] if self._data else []
 
     def _take(self, line: bytes) -> None:
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            self._data.append(value.removeprefix(b" ").decode("utf-8", "replace"))
+        if line.startswith(b"data:"):
+            self._data.append(line[6 if line.startswith(b"data: ") else 5 :].decode("utf-8", "replace"))
+        elif line == b"data":
+            self._data.append("")
 
     def _event(self) -> str:
         data = "\n".join(self._data)

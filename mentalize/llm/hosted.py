@@ -105,7 +105,7 @@ class LiteLLMModel:
         try:
             with self._provider.translated():
                 async for chunk in chunks:
-                    for delta in reader.deltas(chunk.model_dump(exclude_none=True)):
+                    if (delta := reader.delta(chunk.model_dump(exclude_none=True))) is not None:
                         yield delta
         finally:
             await _close(chunks)

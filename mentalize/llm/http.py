@@ -121,13 +121,15 @@ class OpenAICompatibleModel:
                 return
             reader = ChunkReader(self.endpoint)
             done = False
-            async with aclosing(self._events(response, reader)) as events:
-                async for data in events:
-                    if data == "[DONE]":
-                        done = True
+            async with aclosing(self._events(response, reader)) as arriving:
+                async for events in arriving:
+                    for data in events:
+                        if done := data == "[DONE]":
+                            break
+                        if (delta := reader.delta(self._json(data))) is not None:
+                            yield delta
+                    if done:
                         break
-                    for delta in reader.deltas(self._json(data.encode())):
-                        yield delta
             if not done and reader.finish_reason is None:
                 raise self._broken_off()
             yield reader.last()
@@ -306,22 +308,24 @@ class OpenAICompatibleModel:
             trust_env=not _is_loopback(self._base_url),
         )
 
-    async def _events(self, response: ClientResponse, reader: ChunkReader) -> AsyncGenerator[str]:
-        """The events' data; a connection that breaks after the finish reason came has lost nothing."""
+    async def _events(self, response: ClientResponse, reader: ChunkReader) -> AsyncGenerator[list[str]]:
+        """The data of the events that came together; a connection that breaks after the finish reason lost nothing.
+
+        Together, because a step of a generator for each chunk costs as much as reading it.
+        """
         import aiohttp
 
         parser = EventParser()
         try:
             async for piece in response.content.iter_any():
-                for data in parser.feed(piece):
-                    yield data
+                if events := parser.feed(piece):
+                    yield events
         except aiohttp.ClientPayloadError:
             if reader.finish_reason is None:
                 raise
-        for data in parser.finish():
-            yield data
+        yield parser.finish()
 
-    def _json(self, content: bytes) -> object:
+    def _json(self, content: bytes | str) -> object:
         try:
             value = parsed(content)
         except ValueError as error:
@@ -349,10 +353,12 @@ class OpenAICompatibleModel:
         """The endpoint's own message, without our key, of bearable length."""
         fields = as_mapping(fault)
         message: object = fields.get("message") or fields.get("detail") or fault
-        return self._quoted((message if isinstance(message, str) else json.dumps(message)).encode())
+        return self._quoted(message if isinstance(message, str) else json.dumps(message))
 
-    def _quoted(self, content: bytes) -> str:
-        text = " ".join(content.decode("utf-8", "replace").split())
+    def _quoted(self, content: bytes | str) -> str:
+        # Half a surrogate pair can stand in JSON, but can be neither printed nor logged.
+        encoded = content.encode("utf-8", "replace") if isinstance(content, str) else content
+        text = " ".join(encoded.decode("utf-8", "replace").split())
         if self._api_key:
             text = text.replace(self._api_key, "[key]")
         return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "…"

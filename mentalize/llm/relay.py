@@ -312,14 +312,14 @@ async def _edited_events(body: AsyncGenerator[bytes], editor: _Editor) -> AsyncG
     try:
         async with aclosing(body) as pieces:
             async for piece in pieces:
-                events = list(parser.feed(piece))
+                events = parser.feed(piece)
                 if content := b"".join(_event(editor.event(data)) for data in events if data != "[DONE]"):
                     yield content
                 if "[DONE]" in events:
                     editor.heard.complete = not editor.failed
                     await _rest_of(pieces)
                     return
-        left = list(parser.finish())
+        left = parser.finish()
     except ModelError:  # A connection that breaks when all was said has lost nothing, but perhaps half an event.
         if not editor.at_end:
             raise
