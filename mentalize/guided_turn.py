@@ -50,13 +50,19 @@ class GuidedTurn:
         """
         from .agents.writer import guided_conversation
 
-        context, plan = self.turn.context, self.plan
-        messages = context.turn.messages
-        if plan:
-            context.told = context.team.guidance.prompts(plan)
-            critique = "" if self.verdict is None or self.accepted else self.verdict.critique
-            messages = guided_conversation(context.turn, context.team.guidance(plan, critique=critique))
+        turn, guidance = self.turn.context.turn, self.guidance
+        messages = guided_conversation(turn, guidance) if guidance else turn.messages
         return tuple(message.as_openai() for message in messages)
+
+    @property
+    def guidance(self) -> str:
+        """The guidance alone, for a prompt of your own; empty where there is no plan."""
+        context, plan = self.turn.context, self.plan
+        if plan is None:
+            return ""
+        context.told = context.team.guidance.prompts(plan)
+        critique = "" if self.verdict is None or self.accepted else self.verdict.critique
+        return context.team.guidance(plan, critique=critique)
 
     @property
     def kept(self) -> tuple[int, ...]:

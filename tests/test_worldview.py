@@ -19,7 +19,8 @@ from mentalize import Mind
 from mentalize.errors import InputError, ModelUnavailable
 from mentalize.evals.questions import packaged_questions, published_questions, sample
 from mentalize.evals.references import ByLexicon, ByModel
-from mentalize.evals.worldview import ARMS, Run, run, summaries
+from mentalize.evals.run import Run, ask_all
+from mentalize.evals.worldview import ARMS, Respondent, Result, summaries
 from mentalize.evals.worldview_report import report_of
 from mentalize.llm.model import Request
 from mentalize.llm.scripted import FunctionModel, ScriptedModel
@@ -45,10 +46,12 @@ def plays(request: Request) -> Any:
     return EVEN if "traditions" in told else ONE
 
 
-async def ran(tmp_path: Path, answer: Callable[[Request], Any], kept: Run | None = None, **given: Any) -> Run:
-    kept = kept or Run.at(tmp_path / "out", {"seed": 0})
+async def ran(
+    tmp_path: Path, answer: Callable[[Request], Any], kept: Run[Result] | None = None, **given: Any
+) -> Run[Result]:
+    kept = kept or Run[Result].at(tmp_path / "out", {"seed": 0}, Result)
     async with Mind(model=FunctionModel(answer), cache_folder=tmp_path) as mind:
-        await run(mind, QUESTIONS, ARMS, kept, ByLexicon(LENSES), **given)
+        await ask_all(QUESTIONS, ARMS, kept, Respondent(mind, ByLexicon(LENSES)), **given)
     return kept
 
 
@@ -68,7 +71,7 @@ async def test_what_is_answered_is_not_asked_again(tmp_path: Path) -> None:
     first = await ran(tmp_path, plays)
     before = (first.folder / "results.jsonl").read_text(encoding="utf-8")
     (first.folder / "results.jsonl").write_text(before[: before.rindex("\n", 0, -1) + 30], encoding="utf-8")
-    again = Run.at(tmp_path / "out", {"seed": 0})
+    again = Run[Result].at(tmp_path / "out", {"seed": 0}, Result)
     assert len(again.results) == 11  # the line that was cut off is passed over
     asked: list[str] = []
 
@@ -84,7 +87,7 @@ async def test_what_is_answered_is_not_asked_again(tmp_path: Path) -> None:
 async def test_another_configuration_is_refused(tmp_path: Path) -> None:
     await ran(tmp_path, plays)
     with pytest.raises(InputError, match=r"other settings \(seed\)"):
-        Run.at(tmp_path / "out", {"seed": 1})
+        Run[Result].at(tmp_path / "out", {"seed": 1}, Result)
 
 
 async def test_a_failed_answer_is_told_and_asked_again(tmp_path: Path) -> None:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .evaluation import AtOnce, Out, arms_named, carry_out, check_answered, models_of, show
 from .options import BaseUrl, Config, Debug, EffortName, Model, load
-from .plain import plain
 from .weights import prepare
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ..evals.questions import Question
-    from ..evals.worldview import Arm, Extract, Run
+    from ..evals.worldview import Arm, Extract, Result
+    from ..mind import Mind
     from ..settings import Settings
     from ..types import Lens
 
 app = typer.Typer(help="See how a model does with mentalize and without it.", no_args_is_help=True)
 
 ExtractName = Literal["lexicon", "model"]
+AnswerName = Literal["letter", "choice"]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -41,13 +39,25 @@ ArmEffort = Annotated[
 ExtractBy = Annotated[
     ExtractName, typer.Option("--extract", metavar="HOW", help="Find references by lexicon, or by a model as judge.")
 ]
-Out = Annotated[
-    Path, typer.Option("--out", metavar="FOLDER", help="Where results go; what is there already is not asked again.")
-]
 Seed = Annotated[int, typer.Option("--seed", help="Which questions --limit takes, and the intervals.")]
-AtOnce = Annotated[
-    int | None, typer.Option("--at-once", min=1, help="Questions in work at a time; 1 for embedded models, else 8.")
+ItemData = Annotated[
+    Path, typer.Option("--data", metavar="PATH", help="ToMBench as JSONL, or its folder.", show_default=False)
 ]
+ItemLimit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="So many items, evenly from every task; else all.")
+]
+Language = Annotated[str, typer.Option("--language", metavar="CODE", help="Items in this language: en or zh.")]
+ItemArms = Annotated[
+    str, typer.Option("--arms", metavar="LIST", help="Any of plain, considerate, minimal, low, medium, high.")
+]
+AnswerBy = Annotated[
+    AnswerName,
+    typer.Option(
+        "--answer", metavar="HOW", help="Read the letter from what is written, or take it as a choice by "
+        "log-probabilities, for small models: letter or choice.",
+    ),
+]  # fmt: skip
+ItemSeed = Annotated[int, typer.Option("--seed", help="Which items --limit takes, and the order of options.")]
 
 
 @app.callback()
@@ -75,92 +85,109 @@ def worldview(
     Ctrl-C keeps what is answered; the same command goes on from there.
     """
     from ..evals.questions import packaged_questions, published_questions, sample
-    from ..evals.worldview import Run
+    from ..evals.run import RESULTS, Run
+    from ..evals.worldview import ARMS, Respondent, Result, summaries
+    from ..evals.worldview_report import report_of, side_by_side
+    from ..extras import need
     from ..norms.lens import chosen_lenses, load_lenses
     from .render import console
 
+    need("plots", "A report")
     settings = load(config, model=model, base_url=base_url)
-    chosen = _arms(arms)
+    chosen = arms_named(arms, ARMS)
     questions = sample(published_questions(data) if data else packaged_questions(), limit, seed=seed)
     lenses = chosen_lenses(load_lenses(*settings.lens_packs), settings.lenses)
     prepare(settings)
     configuration = {
         "questions": f"{data.name} of {len(questions)}" if data else f"packaged, {len(questions)}",
-        "models": {role: settings.binding(role).model for role in ("reason", "judge", "write")},
+        "models": models_of(settings),
         "arms": list(chosen),
         "effort": effort,
         "extract": extract,
         "lenses": [lens.id for lens in lenses],
         "seed": seed,
     }
-    kept = Run.at(out, configuration)
-    embedded = settings.binding("write").model.split("/")[0] == "embedded"
-    together = at_once or (1 if embedded else 8)
-    task = _Task(settings, questions, chosen, kept, extract, lenses, effort, together)
-    try:
-        asyncio.run(_run(task))
-    except KeyboardInterrupt:
-        console(error=True).print(f"Stopped. {len(kept.results)} answers are in {out}; the same command goes on.")
-        raise
-    _show(kept, lenses, configuration, seed, console())
+    kept = Run[Result].at(out, configuration, Result)
+
+    async def answerer(mind: Mind) -> Callable[[Question, Arm], Awaitable[Result]]:
+        return Respondent(mind, _extract(extract, settings, lenses), effort)
+
+    carry_out(settings, questions, chosen, kept, answerer, at_once)
+    found = summaries(kept.results.values(), lenses, seed=seed)
+    check_answered(found, kept)
+    show(side_by_side(found), console())
+    path = out / "report.html"
+    report_of(found, kept.results.values(), lenses, configuration).write(path)
+    console().print(f"Answers: {out / RESULTS}. Report with plots: {path}.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """What is to be run."""
+@app.command()
+def tombench(
+    data: ItemData,
+    limit: ItemLimit = None,
+    language: Language = "en",
+    arms: ItemArms = "plain,considerate,low,medium",
+    answer: AnswerBy = "letter",
+    out: Out = Path("tombench"),
+    model: Model = None,
+    base_url: BaseUrl = None,
+    seed: ItemSeed = 0,
+    at_once: AtOnce = None,
+    config: Config = None,
+    debug: Debug = False,
+) -> None:
+    """Ask what people in stories believe, feel and want: the model alone, told to be considerate, and our turns.
 
-    settings: Settings
-    questions: Sequence[Question]
-    arms: Sequence[Arm]
-    kept: Run
-    extract: ExtractName
-    lenses: Sequence[Lens]
-    effort: EffortName
-    at_once: int
+    Ctrl-C keeps what is answered; the same command goes on from there, and so does one with more items or other arms.
+    """
+    import json
 
-
-async def _run(task: _Task) -> None:
-    from ..evals.worldview import Result, run
-    from ..mind import Mind
-
-    with _progress() as bar:
-        lines = {
-            arm: bar.add_task(
-                arm, total=len(task.questions), completed=sum(task.kept.is_done(item, arm) for item in task.questions)
-            )
-            for arm in task.arms
-        }
-
-        def told(result: Result) -> None:
-            if result.error:
-                bar.console.print(plain(f"{result.question}, {result.arm}: {result.error}"), style="yellow")
-            bar.advance(lines[result.arm])
-
-        async with Mind(task.settings) as mind:
-            await run(
-                mind,
-                task.questions,
-                task.arms,
-                task.kept,
-                _extract(task.extract, task.settings, task.lenses),
-                effort=task.effort,
-                at_once=task.at_once,
-                told=told,
-            )
-
-
-def _progress() -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from ..evals.items import read_items
+    from ..evals.questions import sample
+    from ..evals.run import RESULTS, Run
+    from ..evals.tombench import ARMS, Examiner, Result, all_posed, summaries
+    from ..evals.tombench_report import as_json, by_name, report_of, side_by_side
+    from ..extras import need
+    from ..prompts.library import Library
     from .render import console
 
-    return Progress(
-        TextColumn("{task.description:<11}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console(error=True),
-    )
+    need("plots", "A report")
+    settings = load(config, model=model, base_url=base_url)
+    chosen = arms_named(arms, ARMS)
+    given = read_items(data).of(language)
+    if given.dropped:
+        note = f"{len(given.dropped)} items are left out, because their answer is none of their options."
+        console(error=True).print(note)
+    items = all_posed(sample(given.items, limit, seed=seed), seed=seed)
+    library = Library(settings.prompts)
+    prepare(settings)
+    configuration = {
+        "items": f"{data.name} #{given.digest}",
+        "language": language,
+        "models": models_of(settings),
+        "answer": answer,
+        "seed": seed,
+        "prompts": [library.file(name).id for name in (f"item_{answer}", "considerate")],
+        "perspectives": settings.perspectives,
+        "choosing": settings.choosing,
+    }
+    kept = Run[Result].at(out, configuration, Result)
+
+    async def answerer(mind: Mind) -> Examiner:
+        examiner = Examiner.of(mind, library, answer)
+        await examiner.check()
+        return examiner
+
+    carry_out(settings, items, chosen, kept, answerer, at_once)
+    found = summaries(kept, items, chosen)
+    check_answered(found, kept)
+    show(side_by_side(found), console())
+    show(by_name("task", found, lambda item: item.tasks), console())
+    figures, page = out / "summary.json", out / "report.html"
+    document = as_json(found, items, configuration)
+    figures.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    report_of(found, kept, items, configuration).write(page)
+    console().print(f"Answers: {out / RESULTS}. Figures: {figures}. Report with plots: {page}.")
 
 
 def _extract(how: ExtractName, settings: Settings, lenses: Sequence[Lens]) -> Extract:
@@ -183,39 +210,3 @@ def _extract(how: ExtractName, settings: Settings, lenses: Sequence[Lens]) -> Ex
         attempts=settings.retries + 1,
     )
     return ByModel.of(model, lenses, Library(settings.prompts))
-
-
-def _show(kept: Run, lenses: Sequence[Lens], configuration: dict[str, Any], seed: int, out: Console) -> None:
-    from rich.table import Table
-
-    from ..errors import ModelError
-    from ..evals.worldview import summaries
-    from ..evals.worldview_report import report_of
-
-    found = summaries(kept.results.values(), lenses, seed=seed)
-    if not found:
-        first = next((result.error for result in kept.results.values() if result.error), "nothing was asked")
-        raise ModelError(f"There is no answer: {first}", hint="See the settings with `mentalize doctor`.")
-    report = report_of(found, kept.results.values(), lenses, configuration)
-    table = Table(box=None, header_style="bold")
-    for number, name in enumerate(report.table.head):
-        table.add_column(name, justify="left" if number == 0 else "right")
-    for row in report.table.rows:
-        table.add_row(*row)
-    out.print(table)
-    path = kept.folder / "report.html"
-    report.write(path)
-    out.print(f"Answers: {kept.folder / 'results.jsonl'}. Report with plots: {path}.")
-
-
-def _arms(given: str) -> tuple[Arm, ...]:
-    from ..errors import InputError
-    from ..evals.worldview import ARMS
-
-    named = [name.strip() for name in given.split(",") if name.strip()]
-    unknown = [name for name in named if name not in ARMS]
-    if unknown or not named:
-        raise InputError(
-            f"There is no arm {', '.join(unknown) or 'named'!r}.", hint=f"The arms are: {', '.join(ARMS)}."
-        )
-    return tuple(arm for arm in ARMS if arm in named)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import Field
 
@@ -28,6 +28,14 @@ class Question:
     id: str
     domain: str
     text: str
+
+
+class _HasDomain(Protocol):
+    @property
+    def domain(self) -> str: ...
+
+
+InDomain = TypeVar("InDomain", bound=_HasDomain)
 
 
 class _DomainEntry(Entry):
@@ -55,20 +63,32 @@ def published_questions(path: Path) -> tuple[Question, ...]:
     Raises:
         InputError: it cannot be read, or a line is no such object; the message names the line.
     """
-    file = path / FILE if path.is_dir() else path
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read: {error}.", hint="Give a JSONL file of questions.") from error
-    found = tuple(_question(line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip())
+    found = tuple(_question(line, place) for place, line in lines_of(path))
     if not found:
-        raise InputError(f"{file} holds no questions.", hint="Give a JSONL file of questions.")
+        raise InputError(f"{path} holds no questions.", hint="Give a JSONL file of questions.")
     return found
 
 
-def sample(questions: Sequence[Question], limit: int | None, *, seed: int) -> tuple[Question, ...]:
-    """At most `limit` questions, shuffled by `seed`, in turn from every domain."""
-    by_domain: dict[str, list[Question]] = defaultdict(list)
+def lines_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Each line of a JSONL file, or of `items.jsonl` in a folder, that is not empty, after the place where it stands.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    file = path / FILE if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}.", hint="Give a JSONL file of questions.") from error
+    # JSON may hold the other ends of lines that `splitlines` knows.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield f"{file}, line {number}", line
+
+
+def sample(questions: Sequence[InDomain], limit: int | None, *, seed: int) -> tuple[InDomain, ...]:
+    """At most `limit` questions, shuffled by `seed`, in turn from every domain; a higher limit adds to them."""
+    by_domain: dict[str, list[InDomain]] = defaultdict(list)
     for question in questions:
         by_domain[question.domain].append(question)
     shuffler = random.Random(seed)

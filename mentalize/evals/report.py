@@ -14,7 +14,7 @@ from typing import Any
 from ..extras import need
 
 TEMPLATE = "report.html.jinja"
-_COLOURS = ("#7a7f87", "#d98e04", "#1f77b4", "#2ca02c", "#9467bd")
+_COLOURS = ("#7a7f87", "#d98e04", "#1f77b4", "#2ca02c", "#9467bd", "#d62728")
 """By arm: the bare model is grey."""
 
 
@@ -52,7 +52,7 @@ class Report:
 
     title: str
     lead: str
-    table: Table
+    tables: Sequence[Table]
     plots: Sequence[Plot]
     passages: Sequence[Passage]
     configuration: Mapping[str, Any]
@@ -106,19 +106,58 @@ def grouped_bars(
 
 
 def intervals(
-    title: str, values: Mapping[str, tuple[float, float, float]], *, label: str, highest: float, note: str = ""
+    title: str,
+    values: Mapping[str, tuple[float, float, float]],
+    *,
+    label: str,
+    highest: float,
+    lowest: float = 0,
+    line: float | None = None,
+    note: str = "",
 ) -> Plot:
-    """Values with the interval around each: (value, low, high) by name."""
+    """Values with the interval around each: (value, low, high) by name. A `line` shows what to compare them with."""
     figure, axes = _figure(7.6, 0.9 + 0.5 * len(values))
-    for number, (value, low, high) in enumerate(values.values()):
-        colour = _COLOURS[number % len(_COLOURS)]
-        axes.plot([low, high], [number, number], color=colour, linewidth=3, alpha=0.5)
-        axes.plot([value], [number], "o", color=colour)
+    for number, found in enumerate(values.values()):
+        _interval(axes, found, number, _COLOURS[number % len(_COLOURS)])
+    if line is not None:
+        axes.axvline(line, color="#7a7f87", linestyle=":", linewidth=1)
     axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.5, -0.5)
-    axes.set_xlim(0, highest)
+    axes.set_xlim(lowest, highest)
     axes.set_xlabel(label)
     return Plot(title, _svg(figure), note)
+
+
+def grouped_intervals(
+    title: str,
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[tuple[float, float, float] | None]],
+    *,
+    label: str,
+    highest: float,
+    note: str = "",
+) -> Plot:
+    """The same for each of several groups: one row for each series in each of them; None where there is none."""
+    figure, axes = _figure(7.6, 1.2 + len(groups) * (0.15 + 0.16 * len(series)))
+    height = 0.8 / max(len(series), 1)
+    for number, (name, values) in enumerate(series.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.plot([], [], "o", color=colour, label=name)
+        for place, found in enumerate(values):
+            if found:
+                _interval(axes, found, place + (number - (len(series) - 1) / 2) * height, colour)
+    axes.set_yticks(range(len(groups)), groups)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set_xlim(0, highest)
+    axes.set_xlabel(label)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(series))
+    return Plot(title, _svg(figure), note)
+
+
+def _interval(axes: Any, found: tuple[float, float, float], at: float, colour: str) -> None:
+    value, low, high = found
+    axes.plot([low, high], [at, at], color=colour, linewidth=3, alpha=0.5)
+    axes.plot([value], [at], "o", color=colour)
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..types import Lens
 from .distribution import SENTIMENTS
+from .intervals import Interval
 from .report import Passage, Plot, Report, Table, grouped_bars, intervals
-from .worldview import Interval, Result, Summary
+from .worldview import Result, Summary
 
 LIMITS = (
     "Entropy rewards even mention. It is no target where a question has one home culture, and says nothing of whether "
@@ -61,7 +62,7 @@ def report_of(
         title="Whom the answers speak of",
         lead="Answers to questions of value, by the bare model, by the model told multiplex principles, and by one "
         "call for each lens with a synthesis. References to perspectives are counted; their spread is the score.",
-        table=side_by_side(summaries),
+        tables=(side_by_side(summaries),),
         plots=_plots(summaries, lenses),
         passages=passages,
         configuration=configuration,

@@ -13,6 +13,7 @@ from ..agents.feeling_scorer import FeelingInputs, FeelingScorer
 from ..agents.foreseer import ForeseeInputs, Foreseer
 from ..agents.hypothesizer import HypothesiseInputs, Hypothesizer
 from ..agents.likelihood_scorer import LikelihoodScorer
+from ..agents.multiple_choice import ConsiderateInputs, ItemInputs
 from ..agents.perceiver import PerceiveInputs, Perceiver
 from ..agents.perspective import TOKENS as NOTE
 from ..agents.perspective import LensInputs, Perspective
@@ -124,6 +125,9 @@ class Prompts:
     synthesise: Prompt[SynthesisInputs]
     synthesise_brief: Prompt[SynthesisInputs]
     references: Prompt[ReferencesInputs]
+    item_letter: Prompt[ItemInputs]
+    item_choice: Prompt[ItemInputs]
+    considerate: Prompt[ConsiderateInputs]
     validate: Prompt[ValidateInputs]
     gate: Prompt[GateInputs]
     plausible: Prompt[PlausibleInputs]
@@ -174,6 +178,9 @@ class Prompts:
             synthesise=library.get("synthesise", SynthesisInputs),
             synthesise_brief=library.get("synthesise_brief", SynthesisInputs),
             references=library.get("references", ReferencesInputs),
+            item_letter=library.get("item_letter", ItemInputs),
+            item_choice=library.get("item_choice", ItemInputs),
+            considerate=library.get("considerate", ConsiderateInputs),
             validate=library.get("validate", ValidateInputs),
             gate=library.get("gate", GateInputs),
             plausible=library.get("plausible", PlausibleInputs),
