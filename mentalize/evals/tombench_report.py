@@ -10,7 +10,7 @@ from .intervals import Interval
 from .items import Posed, by_chance
 from .report import Passage, Plot, Report, Table, grouped_intervals, intervals
 from .run import Run
-from .tombench import Arm, Result, Score, Summary
+from .tombench import BASELINE, Arm, Result, Score, Summary
 
 LIMITS = (
     "Each item is asked once, in one order of its options. The published figures are majorities of five orders.",
@@ -109,11 +109,14 @@ def _score(score: Score) -> dict[str, Any]:
 
 def _plots(summaries: Sequence[Summary], chance: float) -> list[Plot]:
     whole: dict[str, tuple[float, float, float]] = {item.arm: _scaled(item.score.accuracy) for item in summaries}
+    # The model itself stands at 0, so that arms have one colour in all plots.
     above: dict[str, tuple[float, float, float]] = {
-        item.arm: _scaled(item.comparison.difference) for item in summaries if item.comparison
+        item.arm: _scaled(item.comparison.difference) if item.comparison else (0.0, 0.0, 0.0)
+        for item in summaries
+        if item.comparison or item.arm == BASELINE
     }
     plots = [intervals("Accuracy", whole, label="%; the line is guessing", highest=100, line=100 * chance)]
-    if above:
+    if len(above) > 1:
         reach = 5 + max(abs(end) for values in above.values() for end in values)
         plots.append(
             intervals(
