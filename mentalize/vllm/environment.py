@@ -59,7 +59,7 @@ CPU = Build(
     unwanted=("torchvision", "torchaudio", "torchcodec"),
     megabytes=3_500,
     room_megabytes=6_000,
-    takes="3,500 MB on disk; 2 to 4 minutes on 2 cores near a package mirror",
+    takes="3,500 MB on disk; about 4 minutes on 2 busy cores near a package mirror",
 )
 
 

@@ -14,7 +14,7 @@ __all__ = ["Gpu", "Machine", "examine"]
 
 _NVIDIA_SECONDS = 20.0
 _LEAST_MEGABYTES = 4_000
-"""What vLLM needs on a CPU with the smallest of models: 2.6 GB were in use with one of 135 million parameters."""
+"""Below this a start on a processor is not tried: vLLM itself, a small model, and 1 GB for its cache."""
 
 
 @dataclass(frozen=True, slots=True)
