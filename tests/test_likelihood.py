@@ -156,11 +156,13 @@ async def test_a_turn_chooses_by_likelihood_with_a_call_less_and_no_deeper(tmp_p
     rated = Mind(model=telling(""), cache_folder=tmp_path)
     usual = (await rated.reply(MESSAGE, effort="medium")).trace
     await rated.close()
+    assert usual.selection
     guesses = [item.refined.hypothesis for item in usual.selection.ranked]
     unlikely = [guess for guess in guesses if guess.evidence.words][-1]
     mind = Mind(model=telling(unlikely.explanation), cache_folder=tmp_path, plausibility="likelihood")
     trace = (await mind.reply(MESSAGE, effort="medium")).trace
     await mind.close()
+    assert trace.selection
     assert trace.selection.ranked[0].refined.hypothesis.id == unlikely.id
     assert trace.selection.ranked[0].refined.p_cond > 0.9 and trace.selection.ranked[0].p_prior == 0.5
     assert trace.calls == usual.calls - 1 and trace.depth == usual.depth and not trace.failures
@@ -175,5 +177,5 @@ async def test_where_the_endpoint_cannot_tell_the_turn_rates_and_says_so(tmp_pat
     )
     trace = (await mind.reply(MESSAGE, effort="medium")).trace
     await mind.close()
-    assert trace.selection.chosen is not None
+    assert trace.selection and trace.selection.chosen
     assert any("plausibility: rated" in failure for failure in trace.failures)
