@@ -174,6 +174,18 @@ async def test_words_arrive_while_the_server_still_writes(server: OpenAIServer, 
     assert arrivals[-1] - arrivals[0] > 0.1
 
 
+async def test_streams_that_begin_together_all_get_by_where_their_options_are_refused(
+    server: OpenAIServer, model: OpenAICompatibleModel
+) -> None:
+    def script(asked: dict[str, object]) -> Reply:
+        refusal = {"error": {"message": "Extra inputs are not permitted: stream_options"}}
+        return Reply(status=400, body=refusal, delay=0.05) if "stream_options" in asked else Reply(text="Hm.")
+
+    server.script = script
+    told = await asyncio.gather(*(deltas_of(model) for _ in range(4)))
+    assert ["".join(delta.text for delta in deltas) for deltas in told] == ["Hm."] * 4
+
+
 async def test_a_server_that_ignores_stream_still_gives_an_answer(
     server: OpenAIServer, model: OpenAICompatibleModel
 ) -> None:

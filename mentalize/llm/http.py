@@ -242,6 +242,7 @@ class OpenAICompatibleModel:
         """
         constrained = isinstance(request.format, Choice) and self._takes_constraints
         prioritised = self._prioritises(request)
+        with_options = stream and self._takes_options
         with self._translated():
             response = await self._post(request, stream=stream, constrained=constrained)
             try:
@@ -250,7 +251,7 @@ class OpenAICompatibleModel:
                 if refused and _names_priority(await self._refusal(response)):
                     self._takes_priority = False
                     response = await self._post(request, stream=stream, constrained=constrained)
-                if stream and self._takes_options and response.status in _REFUSALS_OF_UNKNOWN_FIELDS:
+                if with_options and response.status in _REFUSALS_OF_UNKNOWN_FIELDS:
                     refusal = await self._refusal(response)
                     if _OPTIONS not in str(refusal):
                         raise refusal
