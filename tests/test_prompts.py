@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,16 @@ def test_a_transcript_keeps_the_newest_and_leaves_out_the_apps_instructions() ->
     text = transcript(talk, longest=250)
     assert "person: new\n" in text and "Hm." in text and "earlier messages left out" in transcript(talk, longest=220)
     assert "Ada" not in text and "ancient" not in transcript(talk, longest=220)
+
+
+@given(st.lists(st.integers(1, 90), min_size=2, max_size=80), st.integers(200, 900))
+def test_a_transcript_that_is_too_long_keeps_its_beginning_for_several_turns(lengths: list[int], longest: int) -> None:
+    """What stays at the beginning of a prompt is what an endpoint need not read again."""
+    talk = [user(f"{number} {'x' * length}") for number, length in enumerate(lengths)]
+    shown = [
+        transcript(talk[: count + 1], longest=longest).removesuffix("\n</conversation>") for count in range(len(talk))
+    ]
+    assert all(f"person: {count} x" in text for count, text in enumerate(shown))
+    assert all(len(text) <= longest + 4 * len(talk) + 60 for text in shown)
+    cuts = sum(not later.startswith(earlier) for earlier, later in pairwise(shown))
+    assert cuts <= 1 + 4 * sum(len(message.text) + 10 for message in talk) / longest

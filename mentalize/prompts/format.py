@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
+from itertools import accumulate
 from zoneinfo import ZoneInfo
 
 from ..types import Memory, MemoryKind, MemoryStatus, Message, Recollection
@@ -30,20 +32,32 @@ def transcript(messages: Sequence[Message], *, longest: int) -> str:
 
     System messages are left out: they are the app's instructions and show nothing about the person.
     """
-    lines: list[str] = []
-    left = longest
-    for message in reversed(messages):
-        if message.role in ("system", "developer") or not message.text.strip():
-            continue
-        text = shortened(message.text.strip(), max(longest // 2, 200))
-        # Indented, so that no line of a message can pass for another speaker's.
-        line = f"{_WHO[message.role]}: {_LINE_BREAK.sub(_CONTINUED, text)}"
-        if lines and len(line) > left:
-            lines.append("(earlier messages left out)")
-            break
-        lines.append(line)
-        left -= len(line)
-    return fence("conversation", "\n".join(reversed(lines)) or "(empty)")
+    said = [
+        (_WHO[message.role], shortened(text, max(longest // 2, 200)))
+        for message in messages
+        if message.role not in ("system", "developer") and (text := message.text.strip())
+    ]
+    first = _first_shown([len(who) + len(text) for who, text in said], longest)
+    # Indented, so that no line of a message can pass for another speaker's.
+    lines = [f"{who}: {_LINE_BREAK.sub(_CONTINUED, text)}" for who, text in said[first:]]
+    if first:
+        lines.insert(0, "(earlier messages left out)")
+    return fence("conversation", "\n".join(lines) or "(empty)")
+
+
+def _first_shown(lengths: Sequence[int], longest: int) -> int:
+    """Which message is the first that is shown.
+
+    It moves on by a quarter of `longest` at a time: from turn to turn the text mostly grows at its end alone, and what
+    an endpoint has read of it already need not be read again.
+    """
+    too_many = sum(lengths) - longest
+    if too_many <= 0:
+        return 0
+    step = max(longest // 4, 1)
+    left_out = -(-too_many // step) * step
+    before = list(accumulate(lengths, initial=0))
+    return min(bisect_left(before, left_out), len(lengths) - 1)
 
 
 def remembered(recollection: Recollection | None, zone: str = "UTC") -> str:
