@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from cachetools import TTLCache
 
@@ -66,7 +66,7 @@ def _key(request: Request) -> str:
         "temperature": request.temperature,
         "seed": request.seed,
         "stop": request.stop,
-        "format": request.format and [type(request.format).__name__, asdict(request.format)],
+        "format": repr(request.format),
         "top_logprobs": request.top_logprobs,
         "parameters": dict(request.parameters),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -102,6 +103,8 @@ def parse(text: str, shape: type[Shape]) -> Shape:
     Raises:
         ValueError: there is no JSON object, or none that fits (pydantic's `ValidationError` is one).
     """
+    with suppress(ValidationError):  # Nearly every answer is one object and nothing else.
+        return shape.model_validate_json(text)
     without = without_thinking(text)
     problem: ValueError = ValueError("there is no JSON object in the answer")
     for candidate in reversed(list(_objects(without))):

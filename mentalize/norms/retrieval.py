@@ -56,12 +56,10 @@ class NormIndex:
         self.norms: tuple[Norm, ...] = tuple(norms)
         self._documents = tuple(map(_counts, self.norms))
         self._calls = tuple(frozenset(terms_of(_condition(norm))) for norm in self.norms)
-        lengths = [sum(document.values()) for document in self._documents]
-        average = sum(lengths) / len(lengths) if lengths else 1.0
-        self._lengths = [K1 * (1 - B + B * length / (average or 1.0)) for length in lengths]
         holding = Counter(term for document in self._documents for term in document)
         count = len(self.norms)
         self._weights = {term: math.log(1 + (count - held + 0.5) / (held + 0.5)) for term, held in holding.items()}
+        self._postings = self._weighed()
         self._vectors: dict[str, NDArray[np.float32]] = {}
 
     def search(
@@ -74,8 +72,7 @@ class NormIndex:
             vector: The message's vector; used if the norms' vectors by the same embedder are known.
             embedder: The name of the embedder that made it.
         """
-        lexical = [self._bm25(number, words) for number in range(len(self.norms))]
-        scores, bears = _scaled(lexical), [not calls.isdisjoint(words) for calls in self._calls]
+        scores, bears = _scaled(self._bm25(words)), [not calls.isdisjoint(words) for calls in self._calls]
         matrix = self._vectors.get(embedder)
         if vector is not None and matrix is not None:
             cosines = [float(value) for value in matrix @ vector]
@@ -94,13 +91,25 @@ class NormIndex:
         if embedder.name not in self._vectors and self.norms:
             self._vectors[embedder.name] = await embedder.embed([_text(norm) for norm in self.norms])
 
-    def _bm25(self, number: int, words: Iterable[str]) -> float:
-        document, length = self._documents[number], self._lengths[number]
-        return sum(
-            self._weights[term] * count * (K1 + 1) / (count + length)
-            for term in words
-            if (count := document.get(term, 0.0))
-        )
+    def _weighed(self) -> Mapping[str, Sequence[tuple[int, float]]]:
+        """For each term the norms that hold it, by number, each with what the term adds to its BM25 score."""
+        lengths = [sum(document.values()) for document in self._documents]
+        average = (sum(lengths) / len(lengths) if lengths else 0.0) or 1.0
+        postings: dict[str, list[tuple[int, float]]] = {}
+        for number, (document, length) in enumerate(zip(self._documents, lengths, strict=True)):
+            longer = K1 * (1 - B + B * length / average)
+            for term, count in document.items():
+                weight = self._weights[term] * count * (K1 + 1) / (count + longer)
+                postings.setdefault(term, []).append((number, weight))
+        return postings
+
+    def _bm25(self, words: Iterable[str]) -> list[float]:
+        """The score of each norm."""
+        scores = [0.0] * len(self.norms)
+        for term in words:
+            for number, weight in self._postings.get(term, ()):
+                scores[number] += weight
+        return scores
 
     def _shared(self, number: int, words: Mapping[str, str]) -> tuple[str, ...]:
         document = self._documents[number]

@@ -6,6 +6,7 @@ import hashlib
 import re
 import tomllib
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from string import Template
 from typing import Any, Generic, TypeVar
 
@@ -29,7 +30,7 @@ class PromptFile:
     @property
     def digest(self) -> str:
         """The first 8 hexadecimal digits of the text's SHA-256."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:8]
+        return _digest(self.text)
 
     @property
     def id(self) -> str:
@@ -39,7 +40,17 @@ class PromptFile:
     @property
     def holes(self) -> frozenset[str]:
         """The names that must be filled."""
-        return frozenset(Template(self.text).get_identifiers())
+        return _holes(self.text)
+
+
+@lru_cache(maxsize=256)
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@lru_cache(maxsize=256)
+def _holes(text: str) -> frozenset[str]:
+    return frozenset(Template(text).get_identifiers())
 
 
 def parse_prompt(name: str, source: str, *, origin: str) -> PromptFile:

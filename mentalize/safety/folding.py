@@ -83,6 +83,7 @@ class FoldedText:
         return self.original[units.spans[first][0] : units.spans[last][1]]
 
 
+@lru_cache(maxsize=32)
 def fold_words(text: str) -> FoldedText:
     """The words, lower case, each between single spaces, a sentence's end as a word of its own: `" i m . "`."""
     folded = _DRAWN_OUT.sub(r"\1", _undisguised(text).translate(_letters))
