@@ -1,0 +1,262 @@
+"""What a turn costs on a real vLLM server: prompt tokens that it had already read, wall time, and turns per second.
+
+    mentalize vllm serve MODEL              # says its address and the name of the model
+    python bench/vllm.py --base-url http://127.0.0.1:8000/v1 --model NAME
+
+All is measured on the server that is given, with nothing else on it, and over a fixed conversation of 20 turns
+(`conversation.json`). The shares of the prefix cache are differences of the server's own counters,
+`vllm:prefix_cache_hits_total` over `vllm:prefix_cache_queries_total`:
+
+- within a turn: each turn is that of an assistant with another name, so that no prompt begins as an earlier turn's;
+- across turns: the turns of one session, one after another, what earlier turns left being there.
+
+For them the server reads each prompt of a turn and writes one token; what the turn goes on with are words of a fixed
+length, so that a small model that babbles does not decide how long prompts are. Everything else is the model's own.
+
+The calls of a turn one after another are those of a mind that has one call in flight at most.
+
+Exits with 1 if a share is below its target. Exits with 77 without a server.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from answerer import HYPOTHESES, MESSAGE, Answerer
+from figures import Figure, Reporter, as_json, complain, show
+
+from mentalize import Mind, Settings
+from mentalize.llm.http import OpenAICompatibleModel
+from mentalize.llm.model import Capabilities, Request, StructuredMode
+from mentalize.llm.scripted import FunctionModel
+from mentalize.llm.wire import request_body
+
+CONVERSATION = Path(__file__).parent / "conversation.json"
+WITHIN = 0.6
+"""Share of a turn's prompt tokens that other calls of the same turn have already had read, at least."""
+ACROSS = 0.5
+"""Share of a session's prompt tokens that were already read, at least."""
+NOT_HERE = 77
+CHARTER = """\
+id = "bench"
+role = {role}
+duties = ["Take what the person says seriously and answer what they mean.", "Name a feeling tentatively."]
+limits = ["Do not diagnose, prescribe, or act as a therapist, doctor or lawyer.", "Do not promise what cannot be kept."]
+"""
+QUOTED = re.compile(r"^person: (.+)$", re.MULTILINE)
+SECONDS = 600.0
+"""What a call may take. A processor is slow, and a turn that leaves something out asks for less."""
+
+
+class Thinker(Answerer):
+    """Answers in words of a fixed length, and quotes the conversation where a quote is asked for."""
+
+    def answer(self, request: Request) -> str:
+        self._quote = QUOTED.findall(request.messages[-1].text)[-1:] or [MESSAGE]
+        return self(request_body(request, "", stream=False)).text
+
+    def _text(self, schema: Mapping[str, Any], name: str, index: int, number: int) -> str:
+        return self._quote[0] if name in self.QUOTES else super()._text(schema, name, index, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    base_url: str
+    model: str
+
+    @contextlib.asynccontextmanager
+    async def reader(self) -> AsyncIterator[FunctionModel]:
+        """A model by which the server reads each prompt, and which answers in words of a fixed length."""
+        thinker = Thinker(0)
+        server = OpenAICompatibleModel(self.model, base_url=self.base_url, vllm=True)
+
+        async def answer(request: Request) -> str:
+            await server.complete(replace(request, max_tokens=1, format=None))
+            return thinker.answer(request)
+
+        try:
+            yield FunctionModel(answer, capabilities=Capabilities(StructuredMode.JSON_SCHEMA))
+        finally:
+            await server.close()
+
+    @contextlib.asynccontextmanager
+    async def mind(
+        self, role: str = "A companion.", *, model: FunctionModel | None = None, concurrency: int = 512
+    ) -> AsyncIterator[Mind]:
+        """A mind of an assistant with such a role, which has found out what the server can do."""
+        with tempfile.TemporaryDirectory() as folder:
+            charter = Path(folder) / "charter.toml"
+            charter.write_text(CHARTER.format(role=json.dumps(role)), encoding="utf-8")
+            settings = Settings(
+                model=f"hosted_vllm/{self.model}",
+                base_url=self.base_url,
+                hypotheses=HYPOTHESES,
+                charter=str(charter),
+                concurrency=concurrency,
+                cache_folder=Path(folder),
+                call_seconds=SECONDS,
+                contract={effort: {"seconds": 4 * SECONDS} for effort in ("none", "medium")},
+            )
+            mind = Mind(settings, model=model) if model else Mind(settings)
+            try:
+                await mind.doctor()
+                yield mind
+            finally:
+                await mind.close()
+
+    async def counters(self) -> tuple[int, int]:
+        from mentalize.llm.engine_counts import cache_counters
+
+        return await cache_counters(self.base_url)
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """One turn, by the server's counters and by the clock."""
+
+    looked_for: int
+    found: int
+    seconds: float
+    calls: int
+    depth: int
+    written: int
+
+
+async def turned(server: Server, mind: Mind, messages: Sequence[Any], effort: str = "medium") -> Turned:
+    looked, found = await server.counters()
+    began = time.perf_counter()
+    trace = (await mind.reply(list(messages), effort=effort, max_tokens=120)).trace
+    seconds = time.perf_counter() - began
+    looked_after, found_after = await server.counters()
+    return Turned(
+        looked_after - looked, found_after - found, seconds, trace.calls, trace.depth, trace.usage.completion_tokens
+    )
+
+
+def share(turns: Sequence[Turned]) -> float:
+    return sum(turn.found for turn in turns) / sum(turn.looked_for for turn in turns)
+
+
+def conversation(turns: int) -> list[list[Any]]:
+    """The conversation up to each of its turns."""
+    said = json.loads(CONVERSATION.read_text(encoding="utf-8"))
+    return [said[: 2 * turn + 1] for turn in range(turns)]
+
+
+async def prefixes(server: Server, turns: int) -> list[Figure]:
+    told = conversation(turns)
+    apart: list[Turned] = []
+    together: list[Turned] = []
+    async with server.reader() as reader:
+        for number, messages in enumerate(told):
+            async with server.mind(f"{time.time_ns()} is your number, companion.", model=reader) as mind:
+                apart.append(await turned(server, mind, messages))
+            progress(f"within a turn: {number + 1} of {turns}, {share(apart[-1:]):.0%}")
+        async with server.mind(f"{time.time_ns()} is your number, companion.", model=reader) as mind:
+            for number, messages in enumerate(told):
+                together.append(await turned(server, mind, messages))
+                progress(f"across turns: {number + 1} of {turns}, {share(together[-1:]):.0%}")
+    of_prefix = Reporter("prompt tokens already read")
+    return [
+        of_prefix("within a turn", share(apart), "", at_least=WITHIN, always=True),
+        of_prefix("within the first turn", share(apart[:1])),
+        of_prefix("within the last turn", share(apart[-1:])),
+        of_prefix("across the turns of a session", share(together), "", at_least=ACROSS, always=True),
+    ]
+
+
+async def waits(server: Server, turns: int) -> list[Figure]:
+    """Wall time of a medium turn, of the same with one call at a time, and of a plain call, in turn."""
+    seconds: dict[str, list[float]] = {"medium": [], "medium, one call at a time": [], "one plain call": []}
+    async with server.mind() as mind, server.mind(concurrency=1) as patient:
+        for number, messages in enumerate(conversation(turns)):
+            for name, asked, effort in (
+                ("medium", mind, "medium"),
+                ("medium, one call at a time", patient, "medium"),
+                ("one plain call", mind, "none"),
+            ):
+                seconds[name].append((await turned(server, asked, messages, effort)).seconds)
+            progress(f"waits: {number + 1} of {turns}")
+    of_waits = Reporter("a turn by the clock, median")
+    beside = Reporter("a medium turn beside")
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    one_by_one = [f / s for f, s in zip(seconds["medium"], seconds["medium, one call at a time"], strict=True)]
+    plain = [f / s for f, s in zip(seconds["medium"], seconds["one plain call"], strict=True)]
+    return [
+        *(of_waits(name, value, "s") for name, value in median.items()),
+        beside("the same calls one at a time, median", statistics.median(one_by_one), "×"),
+        beside("one plain call, median", statistics.median(plain), "×"),
+    ]
+
+
+async def throughput(server: Server, concurrent: Sequence[int]) -> list[Figure]:
+    """Turns per second with so many people at once, each at another point of the conversation."""
+    of_turns = Reporter("medium turns")
+    told = conversation(20)
+    found: list[Figure] = []
+    for count in concurrent:
+        async with server.mind() as mind:
+            began = time.perf_counter()
+            await asyncio.gather(
+                *(mind.reply(list(told[n % len(told)]), effort="medium", max_tokens=120) for n in range(count))
+            )
+            found.append(of_turns(f"{count} at once", count / (time.perf_counter() - began), "per second"))
+        progress(f"throughput: {count} at once")
+    return found
+
+
+def progress(text: str) -> None:
+    print(f"• {text}", file=sys.stderr, flush=True)
+
+
+async def measure(server: Server, parts: Sequence[str], turns: int, concurrent: Sequence[int]) -> list[Figure]:
+    found: list[Figure] = []
+    if "prefix" in parts:
+        found += await prefixes(server, turns)
+    if "waits" in parts:
+        found += await waits(server, min(turns, 5))
+    if "throughput" in parts:
+        found += await throughput(server, concurrent)
+    return found
+
+
+PARTS = ("prefix", "waits", "throughput")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base-url", help="address of a vLLM server, up to and including /v1")
+    parser.add_argument("--model", help="the server's own name of its model")
+    parser.add_argument("--turns", type=int, default=20, help="turns of the conversation (default: 20)")
+    parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 8, 64], help="turns at once")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    parser.add_argument("--quick", action="store_true", help="six turns, and no more than eight at once")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    arguments = parser.parse_args()
+    if not arguments.base_url or not arguments.model:
+        print("This needs a vLLM server: --base-url and --model; `mentalize vllm serve` says both.", file=sys.stderr)
+        return NOT_HERE
+    turns = min(arguments.turns, 6) if arguments.quick else arguments.turns
+    concurrent = [count for count in arguments.concurrent if count <= 8 or not arguments.quick]
+    server = Server(arguments.base_url, arguments.model)
+    found = asyncio.run(measure(server, arguments.only, turns, concurrent))
+    faults = [str(figure) for figure in found if figure.always and not figure.met]
+    if arguments.json:
+        print(as_json(found, quick=arguments.quick, faults=faults, facts={"model": arguments.model}))
+    else:
+        show(found, {"model": arguments.model})
+    return complain(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
