@@ -1,18 +1,26 @@
 """The common form of what a benchmark measured: figures with units and targets, printed as a table or as JSON.
 
-`mentalize bench` reads the JSON. Whatever a script prints in this form can be part of its report.
+`mentalize bench` reads the JSON. Whatever a script prints in this form can be part of its report (README.md).
 """
 
 import json
+import math
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+SKIPPED = 77
+"""Exit status of a script that could not run for want of something, as automake's tests have it."""
+
+
+class LeftOut(Exception):
+    """What a script needs is not there; the message says what, and how to get it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +50,20 @@ class Figure:
     @property
     def target(self) -> str:
         bounds = (("≥", self.at_least), ("≤", self.at_most))
-        return " and ".join(f"{sign} {bound:,.4g}" for sign, bound in bounds if bound is not None)
+        return " and ".join(f"{sign} {number(bound)}" for sign, bound in bounds if bound is not None)
 
     def __str__(self) -> str:
-        return f"{self.part}: {self.name}: {self.value:,.4g} {self.unit or 'in all'}, not {self.target}"
+        return f"{self.part}: {self.name}: {number(self.value)} {self.unit or 'in all'}, not {self.target}"
+
+
+def number(value: float) -> str:
+    """Four digits, and all of them before the point."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+
+
+def above(value: float) -> float:
+    """The least number that is greater, for what has to be more and not only as much."""
+    return math.nextafter(value, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +137,7 @@ def show(figures: Sequence[Figure], facts: Mapping[str, str] | None = None) -> N
             table.add_section()
         part = "" if before and before.part == figure.part else figure.part
         verdict = "" if not figure.target else "met" if figure.met else "[bold]missed[/bold]"
-        table.add_row(part, figure.name, f"{figure.value:,.4g} {figure.unit}", figure.target, verdict)
+        table.add_row(part, figure.name, f"{number(figure.value)} {figure.unit}", figure.target, verdict)
     console = Console(width=130)
     console.print(table)
     for name, told in (facts or {}).items():
@@ -131,3 +149,14 @@ def complain(faults: Sequence[str]) -> int:
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0
+
+
+def status_of(main: Callable[[], int]) -> int:
+    """The exit status of a script whose `main` may find that something is not installed or not there."""
+    from mentalize.errors import MissingExtra, ModelNotFound
+
+    try:
+        return main()
+    except (LeftOut, MissingExtra, ModelNotFound) as error:
+        print(error, file=sys.stderr)
+        return SKIPPED

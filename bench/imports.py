@@ -12,6 +12,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from figures import Figure, Reporter, as_json, complain, show
+
+BENCHMARK = "4 seconds"
+
 TARGET = 0.150
 """Seconds that `from mentalize import Mind` may take."""
 RATIO = 6.5
@@ -46,27 +50,39 @@ def fresh(statement: str) -> Import:
     return Import(**json.loads(done.stdout))
 
 
+def figures(medians: dict[str, float], early: set[str]) -> list[Figure]:
+    taken, beside = Reporter("in a fresh process, median"), Reporter("beside pydantic")
+    target = {FACADE: 1e3 * max(TARGET, RATIO * medians[YARDSTICK])}
+    found = [taken(name, 1e3 * median, "ms", at_most=target.get(name)) for name, median in medians.items()]
+    found += [beside(name, median / medians[YARDSTICK], "×") for name, median in medians.items()]
+    return [*found, Reporter("loaded before it is used")("packages", len(early), at_most=0, always=True)]
+
+
+def faults(medians: dict[str, float], early: set[str]) -> list[str]:
+    found = [f"loaded before it is used: {', '.join(sorted(early))}"] if early else []
+    if medians[FACADE] > max(TARGET, RATIO * medians[YARDSTICK]):
+        found.append(f"{FACADE} takes longer than {TARGET * 1000:.0f} ms and {RATIO:g} × pydantic")
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=10, help="fresh processes for each statement")
+    parser.add_argument("--quick", action="store_true", help="four processes for each statement")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args()
 
     early = {name for statement in STATEMENTS for name in fresh(statement).early}  # and warms disk and bytecode
-    rounds = [{statement: fresh(statement) for statement in STATEMENTS} for _ in range(arguments.times)]
+    times = 4 if arguments.quick else arguments.times
+    rounds = [{statement: fresh(statement) for statement in STATEMENTS} for _ in range(times)]
     medians = {statement: statistics.median(done[statement].seconds for done in rounds) for statement in STATEMENTS}
 
+    found, wrong = figures(medians, early), faults(medians, early)
     if arguments.json:
-        print(json.dumps({"median_seconds": medians, "loaded_early": sorted(early)}))
+        print(as_json(found, quick=arguments.quick, faults=wrong))
     else:
-        for statement, median in medians.items():
-            print(f"{statement:<28} {median * 1000:6.1f} ms  {median / medians[YARDSTICK]:5.2f} × pydantic")
-    if early:
-        print(f"loaded before it is used: {', '.join(sorted(early))}", file=sys.stderr)
-    slow = medians[FACADE] > max(TARGET, RATIO * medians[YARDSTICK])
-    if slow:
-        print(f"{FACADE} takes longer than {TARGET * 1000:.0f} ms and {RATIO:g} × pydantic", file=sys.stderr)
-    return 1 if early or slow else 0
+        show(found)
+    return complain(wrong)
 
 
 if __name__ == "__main__":

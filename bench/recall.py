@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import platformdirs
+from figures import Figure, LeftOut, Reporter, above, as_json, complain, status_of
 
 from mentalize.function_words import FUNCTION_WORDS
 from mentalize.llm.embedder import resolve_embedder
@@ -37,6 +38,8 @@ from mentalize.memory.retention import Curve
 from mentalize.memory.store import Filter, MemoryStore
 from mentalize.terms import terms_of
 from mentalize.types import Embedder, Identity, Memory, MemoryKind
+
+BENCHMARK = "5 minutes"
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "bench"
 TENANT = "bench"
@@ -52,6 +55,8 @@ LOCOMO = ("recall@5", "recall@10", "session recall@5", "MRR")
 MEMORYBANK = ("hit@1", "hit@3", "hit@5")
 FLOORS = ("BM25", "BM25, our terms", "cosine", "keep-newest")
 DATED = ("hit@1", "hit@3")
+CURVE_ERROR = 1e-12
+"""What rounding may make of the curve."""
 
 
 # --- the data ---------------------------------------------------------------------------------------------
@@ -88,7 +93,7 @@ class History:
 
 def read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
-        raise SystemExit(f"{path} is not there. Give the folder that holds locomo/ and memorybank/ with --data.")
+        raise LeftOut(f"{path} is not there. Give the folder that holds locomo/ and memorybank/ with --data.")
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -527,9 +532,9 @@ class Result:
         forgetting = self.details["forgetting"]
         if self.details["leakage@5"] > 0:
             found.append("recall returned a memory of somebody else")
-        if forgetting["curve error"]["max"] > 1e-12:
+        if forgetting["curve error"]["max"] > CURVE_ERROR:
             found.append("the curve is not e^(-t/S)")
-        for name in ("locomo", "memorybank"):
+        for name in forgetting["evidence kept"]:
             half = {policy: shares[1] for policy, shares in forgetting["evidence kept"][name].items()}
             if not half["worth"] > max(half["keep-longest"], half["keep-newest"]):
                 found.append(f"{name}: worth keeps less evidence than a floor at half of the budget")
@@ -639,6 +644,30 @@ def _harm(without: Sequence[Answer], ours: Sequence[Answer]) -> dict[str, float]
 # --- what is said -----------------------------------------------------------------------------------------
 
 
+def figures(result: Result) -> list[Figure]:
+    found: list[Figure] = []
+    for row in result.headlines:
+        say = Reporter(f"{row['set']}: {row['metric']}")
+        found.append(say("ours", row["ours"], "%", at_least=above(row["floor"]), always=True))
+        found += [say(floor, row["floors"][floor], "%") for floor in FLOORS]
+    forgetting = result.details["forgetting"]
+    for name, policies in forgetting["evidence kept"].items():
+        for place, share in enumerate(BUDGETS):
+            say = Reporter(f"{name}: evidence kept at a budget of {share:.0%}")
+            lowest = max(policies["keep-longest"][place], policies["keep-newest"][place])
+            for policy, shares in policies.items():
+                ours = {"at_least": above(lowest), "always": True} if policy == "worth" and share == 0.5 else {}
+                found.append(say(policy, shares[place], "%", **ours))
+        gain = forgetting["rehearsal"][name]["gain"]
+        found.append(Reporter(f"{name}: rehearsal")("gain", gain, "points", at_least=above(0), always=True))
+    foreign, error = result.details["leakage@5"], forgetting["curve error"]["max"]
+    return [
+        *found,
+        Reporter("memories of somebody else")("among the first five", foreign, "%", at_most=0, always=True),
+        Reporter("the curve")("farthest from e^(-t/S)", error, at_most=CURVE_ERROR, always=True),
+    ]
+
+
 def show(result: Result) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -678,11 +707,13 @@ def show(result: Result) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder with locomo/ and memorybank/ (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="MemoryBank alone")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--cache", type=Path, help="folder for embeddings; the user's cache folder, if not given")
     arguments = parser.parse_args()
     cache = arguments.cache or platformdirs.user_cache_path("mentalize", appauthor=False) / "bench"
-    sets = {"locomo": locomo(arguments.data), "memorybank": memorybank(arguments.data)}
+    sets = {} if arguments.quick else {"locomo": locomo(arguments.data)}
+    sets["memorybank"] = memorybank(arguments.data)
     from rich.console import Console
     from rich.progress import Progress
 
@@ -692,13 +723,12 @@ def main() -> int:
         task = progress.add_task("replaying and asking", total=steps)
         result = asyncio.run(measure(sets, Path(place), cache, lambda count: progress.advance(task, count)))
     if arguments.json:
-        print(json.dumps({"headlines": result.headlines, **result.details, "faults": result.faults}, indent=1))
+        details = {"headlines": result.headlines, **result.details}
+        print(as_json(figures(result), quick=arguments.quick, faults=result.faults, details=details))
     else:
         show(result)
-    for fault in result.faults:
-        print(fault, file=sys.stderr)
-    return 1 if result.faults else 0
+    return complain(result.faults)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

@@ -33,7 +33,9 @@ from typing import Any, TypeVar
 import aiohttp
 import platformdirs
 from answerer import CORES, MESSAGE, started, stay_on
-from figures import Figure, Reporter, as_json, show
+from figures import Figure, Reporter, as_json, show, status_of
+
+from mentalize.extras import need
 
 BENCHMARK = "7 minutes"
 
@@ -565,6 +567,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.install_peer:
         install(given.peer)
+    need("server", "The endpoint")
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # A stream takes two in the server.
     if CLIENT_CORE is not None:
@@ -592,4 +595,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
-import json
 import statistics
 import sys
 import tempfile
@@ -23,8 +22,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from answerer import CORES, HYPOTHESES, MESSAGE, Answerer, started, stay_on, words
+from figures import Figure, Reporter, as_json
 
 from openai_server import OpenAIServer
+
+BENCHMARK = "TURNTIME"
 
 EFFORTS = ("none", "minimal", "low", "medium", "high")
 
@@ -253,6 +255,26 @@ def faults(rows: list[Row]) -> list[str]:
     return found
 
 
+def figures(rows: list[Row]) -> list[Figure]:
+    found: list[Figure] = []
+    for per_call in dict.fromkeys(row.per_call for row in rows):
+        chosen, at = [row for row in rows if row.per_call == per_call], f"{per_call * 1000:.0f} ms a call"
+        median, late, cpu = (Reporter(f"{at}: {what}") for what in ("median", "p95", "processor time"))
+        own = {"medium": OWN_TIME * 1000} if per_call == 0 else {}
+        found += [median(row.name, row.median * 1000, "ms", at_most=own.get(row.name)) for row in chosen]
+        found += [late(row.name, row.p95 * 1000, "ms") for row in chosen]
+        found += [cpu(row.name, row.cpu * 1000, "ms") for row in chosen]
+        faster, calls, depth = (Reporter(f"{at}: {what}") for what in ("beside the replay", "calls", "depth"))
+        fast = {"medium": SPEEDUP} if per_call == SPEEDUP_AT else {}
+        found += [faster(row.name, speedup(rows, row), "times faster", at_least=fast.get(row.name)) for row in chosen]
+        found += [calls(row.name, row.calls) for row in chosen]
+        deep: dict[str, int] = {"medium": DEPTH, WITH_LENSES: DEPTH}
+        for row in chosen:
+            exactly = deep.get(row.name)
+            found.append(depth(row.name, row.depth, at_least=exactly, at_most=exactly, always=True))
+    return found
+
+
 def show(rows: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -292,7 +314,8 @@ def main() -> int:
     rows = asyncio.run(measure(tuple(arguments.times), quick=arguments.quick))
     found = faults(rows)
     if arguments.json:
-        print(json.dumps({"rows": [dataclasses.asdict(row) for row in rows], "faults": found}, indent=1))
+        details = [dataclasses.asdict(row) for row in rows]
+        print(as_json(figures(rows), quick=arguments.quick, faults=found, details=details))
     else:
         show(rows)
     for fault in found:

@@ -6,7 +6,6 @@ The models answer at once, so what is left is our own time; how deep a mode wait
 
 import argparse
 import asyncio
-import json
 import statistics
 import sys
 import tempfile
@@ -19,7 +18,11 @@ from mentalize import Identity, Mind
 from mentalize.llm.scripted import ScriptedModel
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from figures import Figure, Reporter, as_json, complain, show
+
 from social_script import MESSAGE, SCRIPT
+
+BENCHMARK = "half a minute"
 
 TARGET = 0.001
 """Seconds that `observe` may add before the answer."""
@@ -57,6 +60,15 @@ async def measure(times: int, effort: str, folder: str) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
+def figures(medians: dict[str, float]) -> list[Figure]:
+    answer, added = Reporter("an answer, median"), Reporter("added to the bare chatbot, median")
+    found = [answer(name, 1e3 * median, "ms") for name, median in medians.items()]
+    for mode in MODES:
+        target = {"at_most": 1e3 * TARGET} if mode == "observe" else {}
+        found.append(added(mode, 1e3 * (medians[mode] - medians["bare"]), "ms", **target))
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=100, help="answers of each kind")
@@ -66,16 +78,13 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         medians = asyncio.run(measure(10 if given.quick else given.times, given.effort, folder))
-    added = {name: median - medians["bare"] for name, median in medians.items()}
+    found, facts = figures(medians), {"effort": given.effort}
+    faults = [f"observe adds more than {TARGET * 1000:g} ms"] if not all(figure.met for figure in found) else []
     if given.json:
-        print(json.dumps({"effort": given.effort, "median_seconds": medians, "added_seconds": added}))
+        print(as_json(found, quick=given.quick, faults=faults, facts=facts))
     else:
-        for name, median in medians.items():
-            print(f"{name:<8} {median * 1000:8.3f} ms   adds {added[name] * 1000:8.3f} ms")
-    if added["observe"] > TARGET:
-        print(f"observe adds more than {TARGET * 1000:g} ms.", file=sys.stderr)
-        return 1
-    return 0
+        show(found, facts)
+    return complain(faults)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 CLIENTS = ROOT / "docs" / "clients"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *CLIENTS.glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("docs/*.md"), *CLIENTS.glob("*.md")])
 NEEDS_MODEL = "<!-- local_model -->"
 NEEDS_SERVER = "<!-- needs a server -->"
 SERVER = "http://127.0.0.1:8377"

@@ -14,6 +14,7 @@ import typer
 
 from ..errors import InputError, MentalizeError
 from .ask import ask
+from .bench import bench
 from .chat import chat
 from .doctor import doctor
 from .graph import graph, schema
@@ -38,6 +39,7 @@ app.command()(perspectives)
 app.command()(doctor)
 app.command()(graph)
 app.command()(schema)
+app.command()(bench)
 _FORWARDED: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 

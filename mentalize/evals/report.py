@@ -65,11 +65,22 @@ class Report:
 
     def html(self) -> str:
         """It as HTML. Every text is escaped."""
-        jinja: Any = import_module("jinja2")
-        environment = jinja.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        source = (files("mentalize.evals") / TEMPLATE).read_text(encoding="utf-8")
         pieces = [(passage, _pieces(passage)) for passage in self.passages]
-        return environment.from_string(source).render(report=self, passages=pieces, safe=jinja.utils.markupsafe.Markup)
+        safe = import_module("jinja2").utils.markupsafe.Markup
+        return render(TEMPLATE, report=self, passages=pieces, safe=safe)
+
+
+def render(template: str, **values: object) -> str:
+    """A page of this package's templates, which share `page.css`. Every text is escaped."""
+    jinja: Any = import_module("jinja2")
+    environment = jinja.Environment(
+        loader=jinja.FunctionLoader(_packaged), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(template).render(**values)
+
+
+def _packaged(name: str) -> str:
+    return (files("mentalize.evals") / name).read_text(encoding="utf-8")
 
 
 def _pieces(passage: Passage) -> list[tuple[str, str]]:
