@@ -26,7 +26,7 @@ from figures import Figure, Reporter, as_json
 
 from openai_server import OpenAIServer
 
-BENCHMARK = "TURNTIME"
+BENCHMARK = "3 minutes"
 
 EFFORTS = ("none", "minimal", "low", "medium", "high")
 
@@ -264,9 +264,9 @@ def figures(rows: list[Row]) -> list[Figure]:
         found += [median(row.name, row.median * 1000, "ms", at_most=own.get(row.name)) for row in chosen]
         found += [late(row.name, row.p95 * 1000, "ms") for row in chosen]
         found += [cpu(row.name, row.cpu * 1000, "ms") for row in chosen]
-        faster, calls, depth = (Reporter(f"{at}: {what}") for what in ("beside the replay", "calls", "depth"))
+        faster, calls, depth = (Reporter(f"{at}: {what}") for what in ("speed beside the replay", "calls", "depth"))
         fast = {"medium": SPEEDUP} if per_call == SPEEDUP_AT else {}
-        found += [faster(row.name, speedup(rows, row), "times faster", at_least=fast.get(row.name)) for row in chosen]
+        found += [faster(row.name, speedup(rows, row), "×", at_least=fast.get(row.name)) for row in chosen]
         found += [calls(row.name, row.calls) for row in chosen]
         deep: dict[str, int] = {"medium": DEPTH, WITH_LENSES: DEPTH}
         for row in chosen:

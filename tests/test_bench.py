@@ -163,9 +163,7 @@ def test_ctrl_c_ends_what_runs_and_keeps_what_was_measured(write: Callable[..., 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_benchmark_does_not_outlive_the_command(write: Callable[..., Path], tmp_path: Path) -> None:
     place = tmp_path / "place"
-    folder = write(
-        slow="import os\n" + SLOW.replace("str(Path.cwd())", "str(os.getpid())").replace("PLACE", repr(str(place)))
-    )
+    folder = write(slow=f"import os; Path({str(place)!r}).write_text(str(os.getpid())); time.sleep(600)")
     process = subprocess.Popen(command(folder), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until(lambda: place.exists() and place.read_text() != "")
     process.kill()

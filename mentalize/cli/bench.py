@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ..evals.benchmarks_report import Benchmarks
 
 PAGE, FIGURES = "report.html", "figures.json"
+_SHOWN = 60
+"""Characters of why there are no figures, in the table."""
 
 
 def bench(
@@ -77,9 +80,10 @@ def _run(scripts: Sequence[Script], options: Sequence[str], outcomes: list[Outco
 
     columns = TextColumn("{task.description}", markup=False), TimeElapsedColumn(), TextColumn("{task.fields[takes]}")
     for number, script in enumerate(scripts, 1):
+        takes = "" if "--quick" in options else f"takes about {script.takes}"
         # Drawn once a second only, because it would take time from what is measured.
         with Progress(*columns, console=to, transient=True, refresh_per_second=1, disable=not to.is_terminal) as bar:
-            bar.add_task(f"{number} of {len(scripts)}  {script.name}", takes=f"takes about {script.takes}")
+            bar.add_task(f"{number} of {len(scripts)}  {script.name}", takes=takes)
             outcome = run(script, options)
         outcomes.append(outcome)
         to.print(f"{number} of {len(scripts)}  {_line(outcome)}", style="red" if outcome.failed else "", soft_wrap=True)
@@ -120,12 +124,15 @@ def _show(found: Benchmarks, to: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from ..evals.benchmarks import State
+
     table = Table(box=None, header_style="bold")
     for number, name in enumerate(("benchmark", "took", "figures", "met", "missed", "")):
-        table.add_column(name, justify="right" if 0 < number < 5 else "left")
+        table.add_column(name, justify="right" if 0 < number < 5 else "left", no_wrap=number < 5)
     for one in found.outcomes:
         counts = [_minutes(one.seconds), str(len(one.figures)), str(one.met), str(one.missed)]
-        result = one.state.value if one.figures and not one.faults else "at fault" if one.faults else _result(one)
+        verdict = one.state.value if one.state is State.MEASURED else shorten(_result(one), _SHOWN, placeholder=" …")
+        result = "at fault" if one.faults else verdict
         table.add_row(one.script.name, *counts, Text(result, "red" if one.failed else ""))
     for script in found.left:
         table.add_row(script.name, "", "", "", "", "not run")
