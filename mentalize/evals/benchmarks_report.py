@@ -109,10 +109,11 @@ def _entry(outcome: Outcome) -> dict[str, Any]:
 
 
 def charts(figures: Sequence[Figure]) -> Iterator[Chart]:
-    """The figures by part and unit, in the order in which these first come."""
-    for part, unit in dict.fromkeys((figure.part, figure.unit) for figure in figures):
-        chosen = [figure for figure in figures if (figure.part, figure.unit) == (part, unit)]
-        yield Chart(part, tuple(_bars(chosen)))
+    """The figures by part and in it by unit, in the order in which these first come."""
+    for part in dict.fromkeys(figure.part for figure in figures):
+        of_part = [figure for figure in figures if figure.part == part]
+        for unit in dict.fromkeys(figure.unit for figure in of_part):
+            yield Chart(part, tuple(_bars([figure for figure in of_part if figure.unit == unit])))
 
 
 def _bars(figures: Sequence[Figure]) -> Iterator[Bar]:
