@@ -4,6 +4,8 @@ A scripted OpenAI-compatible server on loopback, in a process of its own, answer
 valid value that the judges like. The replay sends the 37 calls of MetaMind's released code (arXiv 2505.18943, commit
 866aaf6: 7,835 prompt tokens, 878 completion tokens) one after another through the same client to the same server.
 
+At 0 ms per call, what is measured is our own time, and how many turns one core gets through with 50 people at once.
+
 Exits with 1 if `medium` is not four calls deep, or not seven times as fast as the replay at 200 ms per call, or if
 lenses make it deeper.
 """
@@ -22,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from answerer import CORES, HYPOTHESES, MESSAGE, Answerer, started, stay_on, words
-from figures import Figure, Reporter, as_json
+from figures import Figure, Reporter, as_json, status_of
 
 from openai_server import OpenAIServer
 
@@ -42,8 +44,12 @@ LENS_CALLS = 8
 SPEEDUP = 7.0
 """How many times faster than the replay a `medium` turn is, at least, at `SPEEDUP_AT` per call."""
 SPEEDUP_AT = 0.2
-OWN_TIME = 0.015
+OWN_TIME = 0.008
 """Seconds that a `medium` turn should take when the models take none."""
+AT_ONCE = 50
+"""People whose turns run at the same time where throughput is measured."""
+PER_CORE = 60.0
+"""Turns per second that one core gets through, at least, when the models take no time."""
 REMEMBERED = 1_000
 """Memories of the person in the turns that are measured with memory."""
 
@@ -168,6 +174,29 @@ async def efforts(base_url: str, per_call: float, turns: Callable[[str], int]) -
             await mind.close()
 
 
+async def throughput(base_url: str, turns: int) -> float:
+    """`medium` turns per second, `AT_ONCE` at a time, on the one core that this process has."""
+    from mentalize import Mind, Settings
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(
+            model="openai_compatible/scripted", base_url=base_url, hypotheses=HYPOTHESES, cache_folder=Path(folder)
+        )
+        async with Mind(settings) as mind:
+            waiting = iter(range(turns))
+
+            async def person() -> None:
+                for _ in waiting:
+                    trace = (await mind.reply(MESSAGE, effort="medium")).trace
+                    if trace.failures:
+                        raise RuntimeError(f"A turn left something out: {'; '.join(trace.failures)}")
+
+            await mind.reply(MESSAGE, effort="medium")
+            began = time.perf_counter()
+            await asyncio.gather(*(person() for _ in range(AT_ONCE)))
+            return turns / (time.perf_counter() - began)
+
+
 async def with_memory(base_url: str, turns: int) -> list[Row]:
     """`medium` turns of a person of whom `REMEMBERED` things are known, and the same turns with memory off.
 
@@ -210,8 +239,10 @@ async def with_memory(base_url: str, turns: int) -> list[Row]:
             await mind.close()
 
 
-async def measure(times: tuple[float, ...], *, quick: bool) -> list[Row]:
+async def measure(times: tuple[float, ...], *, quick: bool) -> tuple[list[Row], float | None]:
+    """The rows, and the turns per second where the time per call is 0."""
     rows: list[Row] = []
+    per_second: float | None = None
     for per_call in times:
 
         def turns(effort: str, per_call: float = per_call) -> int:
@@ -224,7 +255,8 @@ async def measure(times: tuple[float, ...], *, quick: bool) -> list[Row]:
             rows.append(await replay(base_url, per_call, 1 if quick and per_call else 3))
             if per_call == 0:
                 rows += await with_memory(base_url, 10 if quick else 40)
-    return rows
+                per_second = await throughput(base_url, 200 if quick else 1_000)
+    return rows, per_second
 
 
 # --- what is said -----------------------------------------------------------------------------------------
@@ -255,8 +287,10 @@ def faults(rows: list[Row]) -> list[str]:
     return found
 
 
-def figures(rows: list[Row]) -> list[Figure]:
+def figures(rows: list[Row], per_second: float | None) -> list[Figure]:
     found: list[Figure] = []
+    if per_second is not None:
+        found.append(Reporter("medium turns on one core")(f"{AT_ONCE} at once", per_second, "/s", at_least=PER_CORE))
     for per_call in dict.fromkeys(row.per_call for row in rows):
         chosen, at = [row for row in rows if row.per_call == per_call], f"{per_call * 1000:.0f} ms a call"
         median, late, cpu = (Reporter(f"{at}: {what}") for what in ("median", "p95", "processor time"))
@@ -275,7 +309,7 @@ def figures(rows: list[Row]) -> list[Figure]:
     return found
 
 
-def show(rows: list[Row]) -> None:
+def show(rows: list[Row], per_second: float | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -288,7 +322,8 @@ def show(rows: list[Row]) -> None:
         table.add_row(per_call, row.name, str(row.calls), str(row.depth), *milliseconds, f"{speedup(rows, row):.1f}")
     console = Console(width=110)
     console.print(table)
-    if any(row.per_call == 0 for row in rows):
+    if per_second is not None:
+        console.print(f"One core gets through {per_second:.0f} medium turns per second (target: {PER_CORE:.0f}).")
         own = find(rows, "medium", 0)
         console.print(
             f"The pipeline's own time per medium turn, on one core: median {own.median * 1000:.1f} ms,"
@@ -311,17 +346,17 @@ def main() -> int:
     if arguments.serve is not None:
         asyncio.run(serve(arguments.serve))
         return 0
-    rows = asyncio.run(measure(tuple(arguments.times), quick=arguments.quick))
+    rows, per_second = asyncio.run(measure(tuple(arguments.times), quick=arguments.quick))
     found = faults(rows)
     if arguments.json:
         details = [dataclasses.asdict(row) for row in rows]
-        print(as_json(figures(rows), quick=arguments.quick, faults=found, details=details))
+        print(as_json(figures(rows, per_second), quick=arguments.quick, faults=found, details=details))
     else:
-        show(rows)
+        show(rows, per_second)
     for fault in found:
         print(fault, file=sys.stderr)
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

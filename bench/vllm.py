@@ -15,7 +15,7 @@ length, so that a small model that babbles does not decide how long prompts are.
 
 The calls of a turn one after another are those of a mind that has one call in flight at most.
 
-Exits with 1 if a share is below its target. Exits with 77 without a server.
+Exits with 1 if a session has less than half of its prompt tokens from the cache.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from answerer import HYPOTHESES, MESSAGE, Answerer
-from figures import Figure, Reporter, as_json, complain, show
+from figures import Figure, LeftOut, Reporter, as_json, complain, show, status_of
 
 from mentalize import Mind, Settings
 from mentalize.llm.http import OpenAICompatibleModel
@@ -41,12 +41,13 @@ from mentalize.llm.model import Capabilities, Request, StructuredMode
 from mentalize.llm.scripted import FunctionModel
 from mentalize.llm.wire import request_body
 
+BENCHMARK = "15 minutes"
+
 CONVERSATION = Path(__file__).parent / "conversation.json"
 WITHIN = 0.6
 """Share of a turn's prompt tokens that other calls of the same turn have already had read, at least."""
 ACROSS = 0.5
 """Share of a session's prompt tokens that were already read, at least."""
-NOT_HERE = 77
 CHARTER = """\
 id = "bench"
 role = {role}
@@ -168,10 +169,10 @@ async def prefixes(server: Server, turns: int) -> list[Figure]:
                 progress(f"across turns: {number + 1} of {turns}, {share(together[-1:]):.0%}")
     of_prefix = Reporter("prompt tokens already read")
     return [
-        of_prefix("within a turn", share(apart), "", at_least=WITHIN, always=True),
+        of_prefix("within a turn", share(apart), at_least=WITHIN),
         of_prefix("within the first turn", share(apart[:1])),
         of_prefix("within the last turn", share(apart[-1:])),
-        of_prefix("across the turns of a session", share(together), "", at_least=ACROSS, always=True),
+        of_prefix("across the turns of a session", share(together), at_least=ACROSS, always=True),
     ]
 
 
@@ -244,8 +245,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args()
     if not arguments.base_url or not arguments.model:
-        print("This needs a vLLM server: --base-url and --model; `mentalize vllm serve` says both.", file=sys.stderr)
-        return NOT_HERE
+        raise LeftOut("This needs a vLLM server: give --base-url and --model; `mentalize vllm serve` says both.")
     turns = min(arguments.turns, 6) if arguments.quick else arguments.turns
     concurrent = [count for count in arguments.concurrent if count <= 8 or not arguments.quick]
     server = Server(arguments.base_url, arguments.model)
@@ -259,4 +259,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

@@ -73,6 +73,10 @@ ROLES: tuple[RoleName, ...] = ("reason", "judge", "write")
 CLOSE_SECONDS = 20.0
 """What is waited for writes when a mind is closed."""
 
+BRIEFLY_READ = 1_000
+"""Characters of a conversation that are looked through at once, in a millisecond. A longer one is in a thread, so that
+nobody else waits for it."""
+
 MEANING_SECONDS = 2.0
 """What the vectors of a message and of norms may take before norms are found by words alone."""
 
@@ -567,7 +571,10 @@ class Mind:
             circumstances=circumstances,
             parameters=parameters,
         )
-        risk = await asyncio.to_thread(signs_in, turn, self._referrals)
+        if sum(len(message.text) for message in turn.messages) <= BRIEFLY_READ:
+            risk = signs_in(turn, self._referrals)
+        else:
+            risk = await asyncio.to_thread(signs_in, turn, self._referrals)
         chosen = _limited(self._route(turn, requested, risk), at_most, risk)
         choosing = self._choosing
         language = self.settings.language

@@ -26,7 +26,8 @@ from ..types import (
 from .stages import best
 from .state import Attempt, State, TurnContext, perceived, weighed
 
-_log: Any = structlog.wrap_logger(logging.getLogger("mentalize.mind"))
+_logger = logging.getLogger("mentalize.mind")
+_log: Any = structlog.wrap_logger(_logger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,8 @@ def _perspectives_taken(context: TurnContext, state: State) -> PerspectivesMode:
 
 def log(trace: Trace) -> None:
     """One line for the turn; never what was said."""
+    if not _logger.isEnabledFor(logging.INFO):  # structlog would write the line and then throw it away.
+        return
     _log.bind(turn=trace.turn_id).info(
         "turn",
         effort=str(trace.effort),
