@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field
 
-from mentalize.errors import StructuredOutputError
-from mentalize.llm.model import Capabilities, JsonFormat, Request, StructuredMode
-from mentalize.llm.scripted import ScriptedModel
-from mentalize.llm.structured import Clip, answer, parse, schema_of, without_thinking
+from mentalize.errors import ModelRefused, StructuredOutputError
+from mentalize.llm.model import Capabilities, Completion, JsonFormat, Request, StructuredMode
+from mentalize.llm.scripted import FunctionModel, ScriptedModel
+from mentalize.llm.structured import MORE_ROOM, REPAIR, Clip, answer, parse, schema_of, without_thinking
 from mentalize.types import user
 
 
@@ -95,3 +96,15 @@ def test_a_schema_is_strict_and_says_what_pydantic_says() -> None:
     assert validator.is_valid({"name": "glad", "strength": 3, "kind": "good"})
     assert not validator.is_valid({"name": "glad", "strength": 3})
     assert not validator.is_valid({"name": "glad", "strength": 3, "kind": "good", "more": 1})
+
+
+async def test_a_repair_with_more_room_than_a_context_has_is_asked_again_with_the_room_of_before() -> None:
+    def answered(request: Request) -> Completion:
+        if request.max_tokens and request.max_tokens > 2_000:
+            raise ModelRefused("max_tokens is larger than the context.")
+        cut_off = not request.purpose.endswith(REPAIR)
+        return Completion(text='{"name": "gl' if cut_off else VALID, finish_reason="length" if cut_off else "stop")
+
+    model = FunctionModel(answered)
+    assert await answer(model, replace(ASKED, max_tokens=400), Mood) == GLAD
+    assert [request.max_tokens for request in model.requests] == [400, 400 * MORE_ROOM, 400]

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
-from ..errors import StructuredOutputError
+from ..errors import ModelRefused, StructuredOutputError
 from ..types import assistant, user
 from .model import Completion, JsonFormat, Model, Request, StructuredMode
 
@@ -87,7 +87,7 @@ async def answer(model: Model, request: Request, shape: type[Shape]) -> Shape:
     try:
         return parse(completion.text, shape)
     except ValueError as error:
-        completion = await model.complete(_repair(asked, completion, error))
+        completion = await _repaired(model, asked, _repair(asked, completion, error))
     try:
         return parse(completion.text, shape)
     except ValueError as error:
@@ -95,6 +95,16 @@ async def answer(model: Model, request: Request, shape: type[Shape]) -> Shape:
             f"{model.name} gave no valid {shape.__name__} in mode {mode}, its own error shown to it: {_brief(error)}.",
             hint="Run `mentalize doctor` to see what the endpoint supports, or bind this role to another model.",
         ) from error
+
+
+async def _repaired(model: Model, asked: Request, repair: Request) -> Completion:
+    """The answer to a repair; where its room is more than the endpoint's context has, with the room of before."""
+    try:
+        return await model.complete(repair)
+    except ModelRefused:
+        if repair.max_tokens == asked.max_tokens:
+            raise
+        return await model.complete(replace(repair, max_tokens=asked.max_tokens))
 
 
 def parse(text: str, shape: type[Shape]) -> Shape:
