@@ -57,9 +57,10 @@ from .types import (
 )
 
 if TYPE_CHECKING:
+    from .agents.known import CacheCounts
     from .graphs.background import Background
     from .graphs.state import Hook, State, TurnContext
-    from .graphs.team import Prompts, Roles
+    from .graphs.team import Caches, Prompts, Roles
     from .graphs.turn_memory import TurnMemory
     from .llm.relay import Relayed
     from .memory.memories import Memories
@@ -603,6 +604,7 @@ class Mind:
             lenses=lenses,
             traditions=self._conventions.traditions(circumstances),
             even_handed=even_handed(),
+            caches=self._caches if who and settings.caches else None,
         )
         return TurnContext(
             turn=turn,
@@ -863,6 +865,16 @@ class Mind:
         from .graphs.team import Roles
 
         return Roles(self._models["reason"], self._models["judge"], self._models["write"])
+
+    @cached_property
+    def _caches(self) -> Caches:
+        from .graphs.team import Caches
+
+        return Caches()
+
+    def caches(self) -> tuple[CacheCounts, ...]:
+        """What the caches of this mind have found since it was made: priors and lens notes (docs/concepts.md)."""
+        return self._caches.counts
 
     @cached_property
     def _prompts(self) -> Prompts:

@@ -363,6 +363,10 @@ class Settings(BaseSettings):
         default=False,
         description="At medium, begin to write for the likeliest guess while all are refined; kept if it is chosen.",
     )
+    caches: bool = Field(
+        default=True,
+        description="Use again, for an hour, how likely a hypothesis is by itself, and what lenses say to a question.",
+    )
     max_revisions: int = Field(default=1, ge=0, le=5, description="Revisions of a draft at most.")
     choosing: bool | Literal["auto"] = Field(
         default="auto", description="Judge by one-token choices instead of ratings; auto: for embedded models only."

@@ -15,6 +15,7 @@ from ..prompts.format import bullets
 from ..prompts.prompt import Prompt
 from ..types import Lens, LensNote, Turn
 from .claims import standing
+from .known import Known
 from .question import Framing
 from .rating import LEVEL_VALUE, Level
 
@@ -64,9 +65,26 @@ class Perspective:
     brief: bool = False
     """Whether a small model answers, which is asked for less."""
     max_tokens: int = TOKENS
+    known: Known[LensNote] | None = None
+    """What was said to the same person's same question before."""
 
     async def __call__(self, turn: Turn) -> LensNote | None:
-        """The note; None where the lens has nothing to say to the message, or nothing that may stand."""
+        """The note; None where the lens has nothing to say to the message, or nothing that may stand.
+
+        A question that says the same, after the same conversation, gets the note that it got before.
+        """
+        if self.known is None:
+            return await self._said(turn)
+        framing = self.framing
+        before = [text for message in turn.messages[:-1] for text in (message.role, message.text)]
+        scope = (*framing.scope, self.lens.id, self.model.name, self.prompt.id, framing.preamble.text, framing.stated)
+        if note := self.known.find((*scope, *before), turn.text):
+            return note
+        if note := await self._said(turn):
+            self.known.keep((*scope, *before), turn.text, note)
+        return note
+
+    async def _said(self, turn: Turn) -> LensNote | None:
         lens = self.lens
         inputs = LensInputs(lens.name, bullets(lens.traditions), bullets(lens.questions), lens.inside)
         request = self.framing.about(turn, self.prompt, inputs, f"perspective.{lens.id}", max_tokens=self.max_tokens)

@@ -14,6 +14,7 @@ from ..llm.model import Model
 from ..llm.structured import AtMost, Clip, answer
 from ..prompts.prompt import Prompt, fence
 from ..types import Hypothesis
+from .known import Known
 from .question import Framing
 from .rating import RATING_VALUE, Rating
 
@@ -44,9 +45,28 @@ class PriorRater:
     framing: Framing
     prompt: Prompt[PriorInputs]
     max_tokens: int = 200
+    known: Known[float] | None = None
+    """What was rated before: without the conversation, a hypothesis is as plausible today as it was yesterday."""
+    whose: str = ""
+    """Whose ratings `known` may give back."""
 
     async def __call__(self, hypotheses: Sequence[Hypothesis]) -> Mapping[str, float]:
-        """P_prior by hypothesis id."""
+        """P_prior by hypothesis id. Only what is not known is asked for."""
+        if self.known is None:
+            return await self._rated(hypotheses)
+        scope = (self.whose, self.model.name, self.prompt.id, self.framing.preamble.text)
+        known = {item.id: self.known.find(scope, item.explanation) for item in hypotheses}
+        found = {name: value for name, value in known.items() if value is not None}
+        unknown = [item for item in hypotheses if item.id not in found]
+        if not unknown:
+            return found
+        rated = await self._rated(unknown)
+        for item in unknown:
+            if item.id in rated:
+                self.known.keep(scope, item.explanation, rated[item.id])
+        return {**found, **rated}
+
+    async def _rated(self, hypotheses: Sequence[Hypothesis]) -> Mapping[str, float]:
         listed = fence("hypotheses", "\n".join(f"{item.id}: {item.explanation}" for item in hypotheses))
         request = self.framing.alone(self.prompt, PriorInputs(listed), "prior", max_tokens=self.max_tokens)
         given = await answer(self.model, request, PriorsAnswer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..agents.brief_reader import BriefReader, BriefReadInputs
@@ -12,6 +12,7 @@ from ..agents.chooser import Chooser, PreferInputs
 from ..agents.feeling_scorer import FeelingInputs, FeelingScorer
 from ..agents.foreseer import ForeseeInputs, Foreseer
 from ..agents.hypothesizer import HypothesiseInputs, Hypothesizer
+from ..agents.known import CacheCounts, Known
 from ..agents.likelihood_scorer import LikelihoodScorer
 from ..agents.multiple_choice import ConsiderateInputs, ItemInputs
 from ..agents.perceiver import PerceiveInputs, Perceiver
@@ -57,7 +58,7 @@ from ..prompts.format import bullets, one_line
 from ..prompts.library import Library
 from ..prompts.prompt import Prompt, fence
 from ..safety.echoes import Echoes, echoes_of
-from ..types import NOTHING_STATED, Circumstances, Identity, Lens, Norm, RoleCharter, system
+from ..types import NOTHING_STATED, Circumstances, Identity, Lens, LensNote, Norm, RoleCharter, system
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +207,21 @@ class Prompts:
         return tuple(prompt.file.text for prompt in prompts)
 
 
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """What agents need not be asked again, of all turns of a mind."""
+
+    priors: Known[float] = field(default_factory=lambda: Known[float]("priors"))
+    """P_prior of hypotheses, apart for each tenant: a rating holds nothing of anybody."""
+    lens_notes: Known[LensNote] = field(default_factory=lambda: Known[LensNote]("lens notes"))
+    """What lenses said to a question, apart for each person."""
+
+    @property
+    def counts(self) -> tuple[CacheCounts, ...]:
+        """How each has done."""
+        return self.priors.counts, self.lens_notes.counts
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Team:
     """The agents."""
@@ -266,6 +282,7 @@ def assemble(
     lenses: Sequence[Lens] = (),
     traditions: tuple[str, ...] = (),
     even_handed: tuple[Norm, ...] = (),
+    caches: Caches | None = None,
 ) -> Team:
     """The agents for one turn; under the choosing strategy with the prompts for a small model.
 
@@ -281,6 +298,7 @@ def assemble(
         lenses: Those that are asked, in order.
         traditions: Those that a writer is told of where no lens is asked.
         even_handed: The norms of a reply that sets out several traditions.
+        caches: What need not be asked again; None for nobody in particular, who gets nothing that others were told.
     """
     stated = _stated(prompts.stated, circumstances)
     reason, judge = roles.reason, roles.judge
@@ -308,7 +326,13 @@ def assemble(
         hypothesizer=Hypothesizer(model=reason, framing=framing, prompt=prompts.hypothesise, count=hypotheses),
         foreseer=Foreseer(model=reason, framing=framing, prompt=prompts.foresee),
         refiner=Refiner(model=reason, framing=framing, prompt=prompts.refine),
-        prior_rater=PriorRater(model=reason, framing=framing, prompt=prompts.prior),
+        prior_rater=PriorRater(
+            model=reason,
+            framing=framing,
+            prompt=prompts.prior,
+            known=caches.priors if caches else None,
+            whose=scope[0],
+        ),
         reader=read,
         perspectives=tuple(
             Perspective(
@@ -318,6 +342,7 @@ def assemble(
                 lens=lens,
                 brief=choosing,
                 max_tokens=BRIEF_NOTE if choosing else NOTE,
+                known=caches.lens_notes if caches else None,
             )
             for lens in lenses
         ),

@@ -22,6 +22,7 @@ from ..types import CallRecord, Effort, Trace, Usage
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+    from ..agents.known import CacheCounts
     from ..mind import EndpointReport
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -45,6 +46,11 @@ _OF_ENDPOINTS = {
     "requests_waiting": "Requests that wait at a vLLM server.",
     "prefix_cache_query_tokens": "Prompt tokens that a vLLM server has looked for in its prefix cache.",
     "prefix_cache_hit_tokens": "Prompt tokens that a vLLM server has found in its prefix cache.",
+}
+_OF_CACHES = {
+    "hits": "What was found in a cache of this server's own.",
+    "misses": "What was looked for there and not found.",
+    "entries": "What is in it.",
 }
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _ORIGINS = frozenset({"writer", "form", "referral", "fallback", "plain", "cut short", "passed through"})
@@ -117,6 +123,9 @@ class Metrics:
             name: _gauge(registry, f"endpoint_{name}", meaning, "livemostrecent", "endpoint")
             for name, meaning in _OF_ENDPOINTS.items()
         }
+        self._caches = {
+            name: _gauge(registry, f"cache_{name}", meaning, "livesum", "cache") for name, meaning in _OF_CACHES.items()
+        }
         _built(registry)
         self._begin_at_zero()
 
@@ -166,6 +175,12 @@ class Metrics:
     def limited(self, limit: Limit) -> None:
         """Count a request that was refused because somebody used up a limit."""
         self._limited.labels(limit).inc()
+
+    def caches(self, counts: Iterable[CacheCounts]) -> None:
+        """Note how a mind's caches have done."""
+        for cache in counts:
+            for name in _OF_CACHES:
+                self._caches[name].labels(cache.name).set(getattr(cache, name))
 
     def endpoints(self, reports: Iterable[EndpointReport]) -> None:
         """Note how models' endpoints fare. What one does not tell is not a number."""

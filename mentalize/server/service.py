@@ -63,7 +63,8 @@ class Service:
         )
 
     async def note_endpoints(self) -> None:
-        """Note for the metrics how models' endpoints fare."""
+        """Note for the metrics how models' endpoints and the caches fare."""
+        self.metrics.caches(self.mind.caches())
         now = time.monotonic()
         if now - self._endpoints_at >= ENDPOINTS_SECONDS:
             self._endpoints_at = now
