@@ -10,8 +10,9 @@ All is measured on the server that is given, with nothing else on it, and over a
 - within a turn: each turn is that of an assistant with another name, so that no prompt begins as an earlier turn's;
 - across turns: the turns of one session, one after another, what earlier turns left being there.
 
-For them the server reads each prompt of a turn and writes one token; what the turn goes on with are words of a fixed
-length, so that a small model that babbles does not decide how long prompts are. Everything else is the model's own.
+A small model babbles, and would decide by that how long everything takes. So the server reads each prompt of a turn,
+but what the turn goes on with is not the model's. For the prefix cache it is words of a fixed length, and one token is
+written; for waits and throughput, the answers of `answers.json`, and as many tokens are written as those have.
 
 The calls of a turn one after another are those of a mind that has one call in flight at most.
 
@@ -27,7 +28,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,15 @@ from figures import Figure, LeftOut, Reporter, as_json, complain, show, status_o
 
 from mentalize import Mind, Settings
 from mentalize.llm.http import OpenAICompatibleModel
-from mentalize.llm.model import Capabilities, Request, StructuredMode
+from mentalize.llm.limit import LimitedModel
+from mentalize.llm.model import Capabilities, Model, Request, StructuredMode
 from mentalize.llm.scripted import FunctionModel
 from mentalize.llm.wire import request_body
 
 BENCHMARK = "15 minutes"
 
 CONVERSATION = Path(__file__).parent / "conversation.json"
+ANSWERS = json.loads((Path(__file__).parent / "answers.json").read_text(encoding="utf-8"))
 WITHIN = 0.6
 """Share of a turn's prompt tokens that other calls of the same turn have already had read, at least."""
 ACROSS = 0.5
@@ -54,6 +57,8 @@ role = {role}
 duties = ["Take what the person says seriously and answer what they mean.", "Name a feeling tentatively."]
 limits = ["Do not diagnose, prescribe, or act as a therapist, doctor or lawyer.", "Do not promise what cannot be kept."]
 """
+CHARACTERS = 4
+"""Of one token, about."""
 QUOTED = re.compile(r"^person: (.+)$", re.MULTILINE)
 SECONDS = 600.0
 """What a call may take. A processor is slow, and a turn that leaves something out asks for less."""
@@ -70,20 +75,28 @@ class Thinker(Answerer):
         return self._quote[0] if name in self.QUOTES else super()._text(schema, name, index, number)
 
 
+def written(request: Request) -> str:
+    """The answer that `answers.json` has."""
+    answer = ANSWERS[request.purpose.removesuffix(".repair")]
+    return answer if isinstance(answer, str) else json.dumps(answer, separators=(",", ":"))
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     base_url: str
     model: str
 
     @contextlib.asynccontextmanager
-    async def reader(self) -> AsyncIterator[FunctionModel]:
-        """A model by which the server reads each prompt, and which answers in words of a fixed length."""
-        thinker = Thinker(0)
-        server = OpenAICompatibleModel(self.model, base_url=self.base_url, vllm=True)
+    async def reader(self, answer_to: Callable[[Request], str], *, writing: bool) -> AsyncIterator[FunctionModel]:
+        """A model by which the server reads each prompt, and writes as many tokens as the given answer has, or one."""
+        server = OpenAICompatibleModel(self.model, base_url=self.base_url, vllm=True, seconds=SECONDS)
 
         async def answer(request: Request) -> str:
-            await server.complete(replace(request, max_tokens=1, format=None))
-            return thinker.answer(request)
+            text = answer_to(request)
+            count = max(1, len(text) // CHARACTERS) if writing else 1
+            exactly = {"ignore_eos": True, "min_tokens": count}
+            await server.complete(replace(request, max_tokens=count, format=None, parameters=exactly))
+            return text
 
         try:
             yield FunctionModel(answer, capabilities=Capabilities(StructuredMode.JSON_SCHEMA))
@@ -91,10 +104,8 @@ class Server:
             await server.close()
 
     @contextlib.asynccontextmanager
-    async def mind(
-        self, role: str = "A companion.", *, model: FunctionModel | None = None, concurrency: int = 512
-    ) -> AsyncIterator[Mind]:
-        """A mind of an assistant with such a role, which has found out what the server can do."""
+    async def mind(self, role: str = "A companion.", *, model: Model) -> AsyncIterator[Mind]:
+        """A mind of an assistant with such a role."""
         with tempfile.TemporaryDirectory() as folder:
             charter = Path(folder) / "charter.toml"
             charter.write_text(CHARTER.format(role=json.dumps(role)), encoding="utf-8")
@@ -103,14 +114,12 @@ class Server:
                 base_url=self.base_url,
                 hypotheses=HYPOTHESES,
                 charter=str(charter),
-                concurrency=concurrency,
                 cache_folder=Path(folder),
                 call_seconds=SECONDS,
                 contract={effort: {"seconds": 4 * SECONDS} for effort in ("none", "medium")},
             )
-            mind = Mind(settings, model=model) if model else Mind(settings)
+            mind = Mind(settings, model=model)
             try:
-                await mind.doctor()
                 yield mind
             finally:
                 await mind.close()
@@ -128,20 +137,15 @@ class Turned:
     looked_for: int
     found: int
     seconds: float
-    calls: int
-    depth: int
-    written: int
 
 
 async def turned(server: Server, mind: Mind, messages: Sequence[Any], effort: str = "medium") -> Turned:
     looked, found = await server.counters()
     began = time.perf_counter()
-    trace = (await mind.reply(list(messages), effort=effort, max_tokens=120)).trace
+    await mind.reply(list(messages), effort=effort)
     seconds = time.perf_counter() - began
     looked_after, found_after = await server.counters()
-    return Turned(
-        looked_after - looked, found_after - found, seconds, trace.calls, trace.depth, trace.usage.completion_tokens
-    )
+    return Turned(looked_after - looked, found_after - found, seconds)
 
 
 def share(turns: Sequence[Turned]) -> float:
@@ -158,7 +162,7 @@ async def prefixes(server: Server, turns: int) -> list[Figure]:
     told = conversation(turns)
     apart: list[Turned] = []
     together: list[Turned] = []
-    async with server.reader() as reader:
+    async with server.reader(Thinker(0).answer, writing=False) as reader:
         for number, messages in enumerate(told):
             async with server.mind(f"{time.time_ns()} is your number, companion.", model=reader) as mind:
                 apart.append(await turned(server, mind, messages))
@@ -179,7 +183,11 @@ async def prefixes(server: Server, turns: int) -> list[Figure]:
 async def waits(server: Server, turns: int) -> list[Figure]:
     """Wall time of a medium turn, of the same with one call at a time, and of a plain call, in turn."""
     seconds: dict[str, list[float]] = {"medium": [], "medium, one call at a time": [], "one plain call": []}
-    async with server.mind() as mind, server.mind(concurrency=1) as patient:
+    async with (
+        server.reader(written, writing=True) as reader,
+        server.mind(model=reader) as mind,
+        server.mind(model=LimitedModel(reader, 1)) as patient,
+    ):
         for number, messages in enumerate(conversation(turns)):
             for name, asked, effort in (
                 ("medium", mind, "medium"),
@@ -206,11 +214,9 @@ async def throughput(server: Server, concurrent: Sequence[int]) -> list[Figure]:
     told = conversation(20)
     found: list[Figure] = []
     for count in concurrent:
-        async with server.mind() as mind:
+        async with server.reader(written, writing=True) as reader, server.mind(model=reader) as mind:
             began = time.perf_counter()
-            await asyncio.gather(
-                *(mind.reply(list(told[n % len(told)]), effort="medium", max_tokens=120) for n in range(count))
-            )
+            await asyncio.gather(*(mind.reply(list(told[n % len(told)]), effort="medium") for n in range(count)))
             found.append(of_turns(f"{count} at once", count / (time.perf_counter() - began), "per second"))
         progress(f"throughput: {count} at once")
     return found
