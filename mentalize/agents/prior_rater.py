@@ -47,14 +47,12 @@ class PriorRater:
     max_tokens: int = 200
     known: Known[float] | None = None
     """What was rated before: without the conversation, a hypothesis is as plausible today as it was yesterday."""
-    whose: str = ""
-    """Whose ratings `known` may give back."""
 
     async def __call__(self, hypotheses: Sequence[Hypothesis]) -> Mapping[str, float]:
         """P_prior by hypothesis id. Only what is not known is asked for."""
         if self.known is None:
             return await self._rated(hypotheses)
-        scope = (self.whose, self.model.name, self.prompt.id, self.framing.preamble.text)
+        scope = (*self.framing.scope, self.model.name, self.prompt.id, self.framing.preamble.text)
         known = {item.id: self.known.find(scope, item.explanation) for item in hypotheses}
         found = {name: value for name, value in known.items() if value is not None}
         unknown = [item for item in hypotheses if item.id not in found]

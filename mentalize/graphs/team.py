@@ -212,7 +212,7 @@ class Caches:
     """What agents need not be asked again, of all turns of a mind."""
 
     priors: Known[float] = field(default_factory=lambda: Known[float]("priors"))
-    """P_prior of hypotheses, apart for each tenant: a rating holds nothing of anybody."""
+    """P_prior of hypotheses, apart for each person: how soon a turn is over would tell others what it was about."""
     lens_notes: Known[LensNote] = field(default_factory=lambda: Known[LensNote]("lens notes"))
     """What lenses said to a question, apart for each person."""
 
@@ -331,7 +331,6 @@ def assemble(
             framing=framing,
             prompt=prompts.prior,
             known=caches.priors if caches else None,
-            whose=scope[0],
         ),
         reader=read,
         perspectives=tuple(
