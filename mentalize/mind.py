@@ -445,13 +445,13 @@ class Mind:
         """
         from .memory.memories import Memories
 
-        if self._store is None:
-            return memories_of(self.settings, clock=self._clock)
-        if isinstance(self._store, Memories):
-            return self._store
-        raise InputError(
-            "The store that this Mind was given can only recall.", hint="Give `Memories` as the store, or none."
-        )
+        memories = memories_of(self.settings, clock=self._clock) if self._store is None else self._store
+        if not isinstance(memories, Memories):
+            raise InputError(
+                "The store that this Mind was given can only recall.", hint="Give `Memories` as the store, or none."
+            )
+        memories.also_forget(self._caches.forget)
+        return memories
 
     async def settle(self, who: Identity | None = None) -> tuple[str, ...]:
         """Wait until all that was said here is considered, and every summary, portrait and vector is up to date.

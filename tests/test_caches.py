@@ -140,6 +140,15 @@ async def test_after_another_conversation_a_question_is_another_one(mind: Build)
     assert [await asking("He left."), await asking("He left.", again), await asking("She left.")] == [7, 0, 7]
 
 
+async def test_what_is_forgotten_is_not_known_either(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/memory.db"
+    settings: dict[str, Any] = {"cache_folder": tmp_path, "memory": {"url": url, "embedder": "fake"}}
+    async with Mind(model=ScriptedModel(SCRIPT), **settings) as one:
+        assert rated(await turn(one)) and not rated(await turn(one))
+        await one.memory.forget_all(ANA)
+        assert rated(await turn(one))
+
+
 async def test_caches_can_be_off_and_tell_how_they_do(mind: Build) -> None:
     off = mind(caches=False)
     await turn(off)

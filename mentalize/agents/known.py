@@ -77,5 +77,10 @@ class Known(Generic[Value]):
         with self._lock:
             self._values[key] = value
 
+    def forget(self) -> None:
+        """Drop everything: who asked for what cannot be told from digests."""
+        with self._lock:
+            self._values.clear()
+
     def _key(self, scope: Sequence[str], text: str) -> bytes:
         return hashlib.sha256(json.dumps([self._salt, *scope, wording_of(text)]).encode()).digest()

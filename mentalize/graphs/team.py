@@ -207,7 +207,7 @@ class Prompts:
         return tuple(prompt.file.text for prompt in prompts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Caches:
     """What agents need not be asked again, of all turns of a mind."""
 
@@ -220,6 +220,11 @@ class Caches:
     def counts(self) -> tuple[CacheCounts, ...]:
         """How each has done."""
         return self.priors.counts, self.lens_notes.counts
+
+    def forget(self) -> None:
+        """Drop everything, because somebody is forgotten."""
+        self.priors.forget()
+        self.lens_notes.forget()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
+from weakref import WeakMethod
 
 from ..errors import InputError, MemoryNotFound, StoreError
 from ..types import (
@@ -115,6 +116,7 @@ class Memories:
         self._recall: Recall | None = None
         self._index: VectorIndex | None = None
         self._indexing = Indexing(store, embedder, lambda: self._parts()[1])
+        self._also_forget: list[WeakMethod[Callable[[], None]]] = []
 
     @classmethod
     def at(
@@ -409,6 +411,7 @@ class Memories:
         named = (ids,) if isinstance(ids, str) else tuple(dict.fromkeys(ids))
         said = await self.get(who, named)
         deletion = await self._change(self._forget, who, named)
+        self._tell_forgotten()
         await self._forget_elsewhere(who, said)
         self._indexing.begin()
         return deletion
@@ -420,9 +423,24 @@ class Memories:
         """
         said = await self.find(who, Filter(kinds=(MemoryKind.TURN,)))
         deletion = await self._change(self._forget_all, who)
+        self._tell_forgotten()
         await self._forget_elsewhere(who, said)
         self._indexing.begin()
         return deletion
+
+    def also_forget(self, drop: Callable[[], None]) -> None:
+        """Have a method called whenever something is forgotten here, for what is kept elsewhere.
+
+        Args:
+            drop: A bound method, which is let go of with its object.
+        """
+        self._also_forget.append(WeakMethod(drop))
+
+    def _tell_forgotten(self) -> None:
+        self._also_forget = [reference for reference in self._also_forget if reference() is not None]
+        for reference in self._also_forget:
+            if drop := reference():
+                drop()
 
     async def _forget_elsewhere(self, who: Identity, said: Sequence[Memory]) -> None:
         """What the person said before others is deleted in the memory of those, too, with what was made from it."""
