@@ -51,7 +51,7 @@ STRANGERS: Mapping[str, Callable[[int], tuple[Identity, Identity]]] = {
 """Two people, of whom one asks for what is Ana's, and the other one for what there is not."""
 
 NOT_ABOUT_ANYBODY = {
-    Memories: {"at", "open", "close", "check", "try_embedder"},
+    Memories: {"also_forget", "at", "open", "close", "check", "try_embedder"},
     MemoryStore: {"open", "close", "check"},
 }
 FOR_MAINTENANCE = {
